@@ -1,0 +1,287 @@
+//! What is stored: keys, versions, records, and the closed list of operations on them.
+//!
+//! A key is bytes whose place is their SHA-1, or a literal identifier whose place is itself (`@0x2a`, for teaching
+//! and for input files that say which value goes under which id). [`Operation`] is everything that a client can ask
+//! to be changed; every front end translates to it and none has a write path of its own.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{Id, Space};
+
+/// The longest key, in bytes.
+pub const KEY_BYTES_MAX: usize = 4 * 1024;
+/// The longest value, in bytes.
+pub const VALUE_BYTES_MAX: usize = 1024 * 1024;
+
+/// The name of a value.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Key {
+    /// 1 B to 4 KiB of any bytes; placed at their SHA-1.
+    Bytes(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// A literal identifier; placed at itself.
+    Literal(Id),
+}
+
+/// A value's bytes: at most 1 MiB.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+pub struct Value(#[serde(with = "serde_bytes")] Vec<u8>);
+
+impl Value {
+    /// The bytes, by value.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+
+    /// Is it one that can be stored?
+    ///
+    /// # Errors
+    /// When it has more than 1 MiB.
+    pub fn check(&self) -> Result<(), BadInput> {
+        if self.0.len() > VALUE_BYTES_MAX { Err(BadInput::ValueTooLong(self.0.len())) } else { Ok(()) }
+    }
+}
+
+impl<B: Into<Vec<u8>>> From<B> for Value {
+    fn from(bytes: B) -> Value {
+        Value(bytes.into())
+    }
+}
+
+impl std::ops::Deref for Value {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Shows text as itself, other bytes escaped.
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        show_bytes(&self.0, f)
+    }
+}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.to_string())
+    }
+}
+
+fn show_bytes(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !text.chars().any(char::is_control) => f.write_str(text),
+        Ok(_) | Err(_) => write!(f, "{}", bytes.escape_ascii()),
+    }
+}
+
+/// Why a key or value cannot be stored. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum BadInput {
+    /// A key of no bytes.
+    #[error("the key is empty: a key has 1 to {KEY_BYTES_MAX} bytes")]
+    EmptyKey,
+    /// A key over 4 KiB.
+    #[error("the key has {0} bytes: at most {KEY_BYTES_MAX} are possible")]
+    KeyTooLong(usize),
+    /// A literal id that the ring does not have.
+    #[error("the id {0} is outside this ring of {1} bits")]
+    IdOutsideRing(String, u8),
+    /// A value over 1 MiB.
+    #[error(
+        "the value has {0} bytes: at most {VALUE_BYTES_MAX} (1 MiB) are possible; split larger content over several keys"
+    )]
+    ValueTooLong(usize),
+    /// More keys in one request than the frame limit can carry.
+    #[error("{0} keys in one request: at most {1} are possible")]
+    TooManyKeys(usize, usize),
+}
+
+impl Key {
+    /// A key of these bytes.
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Key {
+        Key::Bytes(bytes.into())
+    }
+
+    /// Reads what a person types: `@0x2a` or `@42` is a literal id, `@@x` is the key `@x`, all else is itself.
+    ///
+    /// # Errors
+    /// When a literal id is not a number or not in the ring.
+    pub fn parse(text: &str, space: Space) -> Result<Key, crate::id::IdError> {
+        match text.strip_prefix('@') {
+            Some(rest) if rest.starts_with('@') => Ok(Key::new(rest)),
+            Some(literal) => space.parse(literal).map(Key::Literal),
+            None => Ok(Key::new(text)),
+        }
+    }
+
+    /// Where it is placed.
+    pub fn id(&self, space: Space) -> Id {
+        match self {
+            Key::Bytes(bytes) => space.hash(bytes),
+            Key::Literal(id) => *id,
+        }
+    }
+
+    /// Bytes that it takes on the wire, roughly.
+    pub fn size(&self) -> usize {
+        match self {
+            Key::Bytes(bytes) => bytes.len(),
+            Key::Literal(_) => crate::id::ID_BYTES,
+        }
+    }
+
+    /// Is it possible on this ring?
+    ///
+    /// # Errors
+    /// When it is empty, too long, or a literal id outside the ring.
+    pub fn check(&self, space: Space) -> Result<(), BadInput> {
+        match self {
+            Key::Bytes(bytes) if bytes.is_empty() => Err(BadInput::EmptyKey),
+            Key::Bytes(bytes) if bytes.len() > KEY_BYTES_MAX => Err(BadInput::KeyTooLong(bytes.len())),
+            Key::Literal(id) if !space.contains(*id) => {
+                Err(BadInput::IdOutsideRing(id.to_literal(), space.bits()))
+            }
+            Key::Bytes(_) | Key::Literal(_) => Ok(()),
+        }
+    }
+}
+
+/// Shows it as a person would type it: text as itself, other bytes escaped, literal ids with `@`.
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Key::Literal(id) => write!(f, "@{}", id.to_literal()),
+            Key::Bytes(bytes) => {
+                if bytes.first() == Some(&b'@') {
+                    f.write_str("@")?;
+                }
+                show_bytes(bytes, f)
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.to_string())
+    }
+}
+
+/// Orders the values of a key: a later write has a higher version.
+///
+/// The epoch grows whenever a range of keys changes its server, the sequence with every write.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+pub struct Version {
+    /// Which term of ownership.
+    pub epoch: u64,
+    /// Which write within it.
+    pub sequence: u64,
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.epoch, self.sequence)
+    }
+}
+
+impl std::str::FromStr for Version {
+    type Err = String;
+
+    /// Reads what `Display` writes: `3.17`.
+    fn from_str(text: &str) -> Result<Version, String> {
+        let bad = || format!("{text:?} is not a version: write EPOCH.SEQUENCE, as put and get show it");
+        let (epoch, sequence) = text.split_once('.').ok_or_else(bad)?;
+        Ok(Version {
+            epoch: epoch.parse().map_err(|_| bad())?,
+            sequence: sequence.parse().map_err(|_| bad())?,
+        })
+    }
+}
+
+/// A stored value with its version.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Record {
+    /// When it was written, in the order of the key's writes.
+    pub version: Version,
+    /// The bytes.
+    pub value: Value,
+}
+
+/// A key with what it now holds: a record, or nothing (it was deleted).
+pub type Entry = (Key, Option<Record>);
+
+/// What a client can ask to be changed. Decided by the key's owner, in one order.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Operation {
+    /// Stores the value, whatever was there.
+    Put(Value),
+    /// Removes the value, if there is one.
+    Delete,
+    /// Stores the value (none: removes it) only if the key's version is the expected one (none: only if the key is
+    /// absent).
+    CompareAndSwap {
+        /// What must be there now.
+        expected: Option<Version>,
+        /// What shall be there then.
+        value: Option<Value>,
+    },
+}
+
+impl Operation {
+    /// The value that it would store.
+    pub fn value(&self) -> Option<&Value> {
+        match self {
+            Operation::Put(value) => Some(value),
+            Operation::Delete => None,
+            Operation::CompareAndSwap { value, .. } => value.as_ref(),
+        }
+    }
+}
+
+/// What became of an operation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Outcome {
+    /// The key now has this version.
+    Written(Version),
+    /// The key is gone; it had this version (none: it was absent).
+    Deleted(Option<Version>),
+    /// A compare-and-swap found this version instead (none: the key is absent) and changed nothing.
+    Conflict(Option<Version>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn typed_keys_are_shown_as_they_were_typed() {
+        let space = Space::default();
+        for text in ["12", "a b", "@0x2a", "@@home", "ключ"] {
+            assert_eq!(Key::parse(text, space).unwrap().to_string(), text);
+        }
+        assert_eq!(Key::parse("@42", space).unwrap(), Key::parse("@0x2A", space).unwrap(), "one id, one key");
+        assert_ne!(Key::parse("@@0x2a", space).unwrap(), Key::parse("@0x2a", space).unwrap());
+        assert_eq!(Key::new([0xff, b'a', 0]).to_string(), "\\xffa\\x00");
+    }
+
+    #[test]
+    fn limits_are_named() {
+        let space = Space::new(3).unwrap();
+        assert_eq!(Key::new("").check(space), Err(BadInput::EmptyKey));
+        assert_eq!(Key::new(vec![0; 4096]).check(space), Ok(()));
+        assert_eq!(Key::new(vec![0; 5000]).check(space), Err(BadInput::KeyTooLong(5000)));
+        assert!(Key::Literal(Id::from_u128(8)).check(space).is_err());
+        assert_eq!(Value::from(vec![0; VALUE_BYTES_MAX]).check(), Ok(()));
+        assert!(Value::from(vec![0; VALUE_BYTES_MAX + 1]).check().is_err());
+    }
+
+    #[test]
+    fn versions_read_back() {
+        let version = Version { epoch: 3, sequence: 17 };
+        assert_eq!(version.to_string().parse(), Ok(version));
+        assert!("3".parse::<Version>().is_err());
+    }
+}

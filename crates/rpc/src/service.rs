@@ -1,0 +1,344 @@
+//! The two tarpc services of a node: [`Chordata`] for clients, [`Ring`] for other nodes.
+//!
+//! The seven methods that name the system are the first seven of [`Chordata`]. None of the methods is recursive: a
+//! handler either answers from its own state, or drives a walk in which it asks others for such answers. Which
+//! handler may await which is listed, and held without cycles, in [`chordata_protocol::waits`].
+
+use std::time::Duration;
+
+use chordata_protocol::message::{Candidate, Found};
+use chordata_protocol::peer::Successor;
+use chordata_protocol::procedure::lookup::Hop;
+use chordata_protocol::{
+    Address, BadInput, Id, Key, Operation, Outcome, Peer, Placement, Policy, Range, Record, Request, Response,
+    Stamp, Value, Version,
+};
+use serde::{Deserialize, Serialize};
+
+/// Who carries a request to the key's owner.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Route {
+    /// The client: a node that does not serve the key refuses with [`Error::NotOwner`].
+    Direct,
+    /// The node that was asked: it looks the owner up and passes the request on.
+    Entry(Policy),
+}
+
+/// How a request is to be carried out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Options {
+    /// Who routes.
+    pub route: Route,
+    /// Answer the path as well?
+    pub trace: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { route: Route::Entry(Policy::Finger), trace: false }
+    }
+}
+
+/// How a request travelled.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Trip {
+    /// Who answered.
+    pub owner: Peer,
+    /// Nodes asked after the first, the owner included.
+    pub hops: u32,
+    /// Nodes that did not answer on the way.
+    pub timeouts: u32,
+    /// Every node asked, in order; empty unless it was asked for.
+    pub path: Vec<Hop>,
+}
+
+/// A result with how it was come by.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Answer<T> {
+    /// The result.
+    pub result: T,
+    /// The way to it.
+    pub trip: Trip,
+}
+
+/// Why a request was not, or perhaps not, carried out: named by what the caller does next.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, thiserror::Error)]
+pub enum Error {
+    /// Mend the request. Nothing was changed.
+    #[error(transparent)]
+    BadInput(#[from] BadInput),
+    /// Ask these instead. Nothing was changed.
+    #[error("this node does not serve the key")]
+    NotOwner(Vec<Candidate>),
+    /// Ask another node: this one is joining or has left. Nothing was changed.
+    #[error("this node is not in the ring: it is still joining, or has departed")]
+    NotMember,
+    /// Try again later. Nothing was changed.
+    #[error("not possible now: {0}")]
+    Unavailable(String),
+    /// Try again later, more slowly. Nothing was changed.
+    #[error("the server has too much to do: try again later")]
+    Overloaded,
+    /// Look before trying again: it may or may not have been done.
+    #[error("unknown whether it was done: {0}")]
+    Unknown(String),
+    /// Ask for a number below the count.
+    #[error("there is no node number {number}: the ring has {count}, numbered from 0")]
+    NoSuchNumber {
+        /// What was asked for.
+        number: u32,
+        /// How many there are.
+        count: u32,
+    },
+    /// Ask for one of those listed.
+    #[error("nodes have no attribute {0:?}: there are {ATTRIBUTES}")]
+    NoSuchAttribute(String),
+    /// Join with another id.
+    #[error("the id {0:?} is taken by {1}")]
+    IdTaken(Id, Address),
+}
+
+/// The attributes that `get_node` knows, as text for messages.
+pub const ATTRIBUTES: &str = "address, host, port, id, number, successor, predecessor";
+
+/// An answer that was taken from a membership table.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Numbered<T> {
+    /// The answer.
+    pub value: T,
+    /// Which table.
+    pub stamp: Stamp,
+    /// May the ring have moved on since?
+    pub stale: bool,
+}
+
+/// A node in a connection list.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ConnInfo {
+    /// Where it is reached: `HOST:PORT`.
+    pub address: Address,
+    /// The port of that.
+    pub port: u16,
+    /// Its place on the ring.
+    pub id: Id,
+    /// Its number, from the lowest id.
+    pub number: u32,
+    /// The place of the node behind it.
+    pub successor: Id,
+}
+
+/// A node that asks to be admitted.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Joiner {
+    /// Where others will reach it.
+    pub address: Address,
+    /// Which place it wants.
+    pub placement: Placement,
+}
+
+/// What all nodes of a cluster have in common.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ClusterSettings {
+    /// Names the cluster for ever.
+    pub cluster: ClusterId,
+    /// The size of the ring.
+    pub bits: u8,
+    /// The length of successor lists.
+    pub successors: u8,
+}
+
+/// Names a cluster for ever: 128 random bits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ClusterId(pub [u8; 16]);
+
+impl std::fmt::Display for ClusterId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl std::fmt::Debug for ClusterId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl std::str::FromStr for ClusterId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<ClusterId, String> {
+        let number = u128::from_str_radix(text, 16).ok().filter(|_| text.len() == 32);
+        let number = number.ok_or_else(|| format!("{text:?} is no cluster id: it has 32 hexadecimal digits"))?;
+        Ok(ClusterId(number.to_be_bytes()))
+    }
+}
+
+/// A place on the ring, granted for a short while.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Admission {
+    /// The place.
+    pub id: Id,
+    /// Who will be before it.
+    pub predecessor: Peer,
+    /// Who will be behind it.
+    pub successor: Peer,
+    /// What to obey.
+    pub settings: ClusterSettings,
+}
+
+/// What renumbering gave.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Numbering {
+    /// How many nodes there are.
+    pub count: u32,
+    /// How many of them took the new numbers.
+    pub told: u32,
+    /// Which table they have now.
+    pub stamp: Stamp,
+}
+
+/// What refreshing all fingers of all nodes gave.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FingerRefresh {
+    /// Nodes of the ring.
+    pub nodes: u32,
+    /// Nodes of them that ended their refresh.
+    pub refreshed: u32,
+    /// Finger entries (of one per bit and node) that now point elsewhere.
+    pub changed: u64,
+    /// Calls that it took, on all nodes together.
+    pub calls: u64,
+}
+
+/// Which part of a node's keys to list.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct ScanOptions {
+    /// Begin behind this one.
+    pub after: Option<Key>,
+    /// Only keys that begin with these bytes.
+    pub prefix: Vec<u8>,
+    /// At most this many; the server may send fewer (a page fits a frame).
+    pub limit: u32,
+    /// Values too, or only keys and versions?
+    pub values: bool,
+}
+
+/// Some of the keys that a node serves, in the order of their ids, as they were at one moment.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Page {
+    /// Keys, versions, and values if they were asked for.
+    pub entries: Vec<(Key, Version, Option<Value>)>,
+    /// Are there more behind the last?
+    pub more: bool,
+    /// What the node serves; none: nothing.
+    pub range: Option<Range>,
+}
+
+/// Entries `from..=to` of a finger table, which point to the same node.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FingerRow {
+    /// First entry, counted from 0.
+    pub from: u8,
+    /// Last entry.
+    pub to: u8,
+    /// Where entry `from` starts.
+    pub start: Id,
+    /// The first node at or behind the starts.
+    pub node: Peer,
+}
+
+/// How a node is.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// Itself.
+    pub me: Peer,
+    /// Its cluster.
+    pub settings: ClusterSettings,
+    /// Version of its program.
+    pub version: String,
+    /// How long it has been running.
+    pub uptime: Duration,
+    /// Its number; none while its table does not hold it.
+    pub number: Option<u32>,
+    /// May the numbers have moved on?
+    pub stale: bool,
+    /// Is it in the ring?
+    pub member: bool,
+    /// Before it.
+    pub predecessor: Peer,
+    /// Behind it.
+    pub successors: Vec<Successor>,
+    /// What it serves; none: nothing yet.
+    pub serving: Option<Range>,
+    /// Share of the ring that it serves, from 0 to 1.
+    pub share: f64,
+    /// Is it giving keys to another node at the moment?
+    pub handing_over: bool,
+    /// Keys it holds.
+    pub keys: u64,
+    /// Bytes of keys and values that it holds.
+    pub bytes: u64,
+    /// Addresses it has ever known.
+    pub known: u32,
+}
+
+/// For clients. Every method is one call and one answer; see the module's words on recursion.
+#[tarpc::service]
+pub trait Chordata {
+    /// Stores a value at the key's owner.
+    async fn put(key: Key, value: Value, options: Options) -> Result<Answer<Outcome>, Error>;
+    /// The value and its version, or none.
+    async fn get(key: Key, options: Options) -> Result<Answer<Option<Record>>, Error>;
+    /// An attribute of the node with that ring number.
+    async fn get_node(number: u32, attribute: String) -> Result<Numbered<String>, Error>;
+    /// Every node of the ring.
+    async fn get_conn_info() -> Result<Numbered<Vec<ConnInfo>>, Error>;
+    /// Admits a node: grants its place. Its data follows once it has joined.
+    async fn connect(node: Joiner) -> Result<Admission, Error>;
+    /// Numbers the nodes around the ring, from the lowest id.
+    async fn update_numbers() -> Result<Numbering, Error>;
+    /// Refreshes every finger of every node.
+    async fn update_finger_table() -> Result<FingerRefresh, Error>;
+
+    /// Removes a value.
+    async fn delete(key: Key, options: Options) -> Result<Answer<Outcome>, Error>;
+    /// Stores a value (none: removes it) only if the key has the expected version (none: is absent).
+    async fn compare_and_swap(
+        key: Key,
+        expected: Option<Version>,
+        value: Option<Value>,
+        options: Options,
+    ) -> Result<Answer<Outcome>, Error>;
+    /// Stores many; an answer per key, in their order.
+    async fn put_many(entries: Vec<(Key, Value)>, options: Options) -> Vec<Result<Outcome, Error>>;
+    /// Reads many; an answer per key, in their order.
+    async fn get_many(keys: Vec<Key>, options: Options) -> Vec<Result<Option<Record>, Error>>;
+    /// Some of the keys that this node serves.
+    async fn scan(options: ScanOptions) -> Result<Page, Error>;
+    /// One step of a lookup that the client drives itself.
+    async fn find(target: Id, policy: Policy) -> Result<Found, Error>;
+    /// Who owns an identifier, looked up by this node.
+    async fn lookup(target: Id, policy: Policy) -> Result<Trip, Error>;
+    /// This node's finger table, without repeats.
+    async fn fingers() -> Result<Vec<FingerRow>, Error>;
+    /// Leaves the ring: hands all keys over first. Answers when it has left.
+    async fn depart() -> Result<(), Error>;
+    /// How this node is.
+    async fn status() -> Result<Status, Error>;
+}
+
+/// For other nodes. Every method is answered from this node's own state.
+#[tarpc::service]
+pub trait Ring {
+    /// A message of the ring protocol.
+    async fn ask(request: Request) -> Response;
+    /// Changes a key that this node serves.
+    async fn apply(key: Key, operation: Operation) -> Result<Outcome, Error>;
+    /// Reads a key that this node serves.
+    async fn read(key: Key) -> Result<Option<Record>, Error>;
+    /// Changes many keys that this node serves; an answer per key.
+    async fn apply_many(entries: Vec<(Key, Operation)>) -> Vec<Result<Outcome, Error>>;
+    /// Reads many keys that this node serves; an answer per key.
+    async fn read_many(keys: Vec<Key>) -> Vec<Result<Option<Record>, Error>>;
+}
+
