@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{Id, between, in_half_open};
+use crate::id::{Id, in_half_open};
 use crate::key::Entry;
 use crate::membership::{Membership, Stamp};
 use crate::peer::{Address, Peer, Successor};
@@ -29,7 +29,7 @@ impl Range {
 
     /// Do the two have an identifier in common?
     pub fn overlaps(&self, other: &Range) -> bool {
-        self.contains(other.high) || other.contains(self.high) || between(self.low, other.low, self.high)
+        self.contains(other.high) || other.contains(self.high)
     }
 }
 
@@ -190,10 +190,10 @@ pub enum Request {
     Describe,
     /// Reserve this place, which the asked node owns, for a node that will join.
     Grant {
-        /// Where.
+        /// Where: a point that the asked node serves.
         id: Id,
-        /// Only there, or also just behind it if it is taken?
-        exact: bool,
+        /// Bisect: in the middle of what the asked node serves. Hash: there or just behind. Fixed: only there.
+        placement: Placement,
         /// For whom.
         address: Address,
     },

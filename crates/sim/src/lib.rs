@@ -1,1 +1,13 @@
-//! Skeleton.
+//! The ring protocol in discrete events: the real state machine of every node under a simulated clock and network.
+//!
+//! A [`world::World`] holds nodes, a queue of what will happen, and one seeded generator; nothing else is random, so a
+//! seed is a whole run. A [`scenario::Scenario`] says what goes wrong and when; [`invariants`] are checked while it
+//! runs (safety) and after a quiet time (liveness), one per file. A failure names its scenario and seed, and the
+//! command that replays it.
+
+pub mod client;
+pub mod invariants;
+pub mod jobs;
+pub mod network;
+pub mod scenario;
+pub mod world;

@@ -4,7 +4,11 @@
 //! one another; whoever started it asks a node, is told whom to ask next, and asks that one. A [`Procedure`] is that
 //! walk without the asking: it names the questions, and is told the answers.
 
+pub mod admit;
 pub mod lookup;
+pub mod refresh;
+pub mod renumber;
+pub mod walk;
 
 use std::time::Duration;
 
