@@ -1,1 +1,34 @@
-//! Skeleton.
+//! One node of a Chordata ring: the real clock, sockets and disk around the pure state machine.
+//!
+//! ```text
+//!            tarpc                         events                    effects
+//! clients ──▶ service ──┐              ┌──▶ ring (pure) ──▶ calls to other nodes, timers, keys to move
+//! nodes   ──▶ peers ────┼──▶ node ─────┤
+//! timers  ──────────────┘  (one lock)  └──▶ engine (keys and values)
+//! ```
+//!
+//! [`node::Node`] holds the state machine and the engine behind one lock. An event is applied, and its effects
+//! are begun, while the lock is held and without waiting for anything; so a handler that tarpc drops in the middle
+//! (its caller went away, its deadline passed) never leaves half an update. Handlers that drive a walk over other nodes
+//! ([`walks`]) hold no lock while they wait, and await only what [`chordata_protocol::waits`] lists.
+//!
+//! Until replicas are built, a node that dies takes the values it held with it; its place on the ring, its id and the
+//! addresses it knew are kept on disk ([`identity`]).
+
+// pub mod agent;
+pub mod command;
+pub mod identity;
+pub mod logging;
+mod many;
+pub mod node;
+mod peers;
+mod routing;
+mod service;
+pub mod settings;
+pub mod start;
+mod trace;
+mod walks;
+
+pub use node::Node;
+pub use settings::Settings;
+pub use start::{StartError, Started, start};

@@ -1,1 +1,223 @@
-//! Skeleton.
+//! The library that users of Chordata link.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), chordata_client::Failure> {
+//! use chordata_client::{Client, Config};
+//! use chordata_protocol::{Address, Key, Value};
+//!
+//! let client = Client::connect(&[Address::new("127.0.0.1:18861")], Config::default()).await?;
+//! client.put(Key::new("greeting"), Value::from("hello")).await?;
+//! let found = client.get(Key::new("greeting")).await?;
+//! assert_eq!(found.result.map(|record| record.value), Some(Value::from("hello")));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Two ways of routing
+//!
+//! By default the client routes itself ([`Routing::Client`]): it looks the owner of a key up, asks it, and remembers
+//! what it serves, so that the next request for that part of the ring goes straight there. Or it lets the node that
+//! it talks to do that ([`Routing::Entry`]): one connection is then enough, as through a tunnel.
+//!
+//! # Three outcomes
+//!
+//! A write is done, definitely not done, or *unknown*: then it was sent, and no answer came. Requests that certainly
+//! were not carried out are tried again, elsewhere if need be, until [`Config::patience`] is over; unknown ones are
+//! not. [`Failure`] says which it was.
+
+pub mod batch;
+mod cache;
+pub mod failure;
+pub mod look;
+mod routing;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chordata_protocol::{Address, Key, Operation, Outcome, Policy, Record, Space, Value, Version};
+use chordata_rpc::service::{Answer, Options, Route, Status};
+use chordata_rpc::{Credentials, Net, Pool, PoolSettings, TcpNet};
+use parking_lot::Mutex;
+
+use cache::Owners;
+pub use failure::Failure;
+
+/// Who finds the owner of a key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Routing {
+    /// This client, which remembers owners.
+    Client(Policy),
+    /// The node that it talks to.
+    Entry(Policy),
+}
+
+/// How a client behaves.
+#[derive(Clone)]
+pub struct Config {
+    /// Who finds owners.
+    pub routing: Routing,
+    /// Answer the path of every request as well?
+    pub trace: bool,
+    /// How long a request is tried in all.
+    pub patience: Duration,
+    /// The cluster and its secret, as far as they are known.
+    pub credentials: Credentials,
+    /// Connections to each node.
+    pub connections_per_node: usize,
+    /// The network.
+    pub net: Arc<dyn Net>,
+    /// How long connecting to a node may take.
+    pub connect_timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            routing: Routing::Client(Policy::Finger),
+            trace: false,
+            patience: Duration::from_secs(10),
+            credentials: Credentials::default(),
+            connections_per_node: 1,
+            net: Arc::new(TcpNet),
+            connect_timeout: Duration::from_secs(2),
+        }
+    }
+}
+
+/// A client of one cluster. Clones share connections and what is remembered.
+#[derive(Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    pool: Pool,
+    space: Space,
+    /// Nodes to begin with; those that answered last come first.
+    entries: Mutex<Vec<Address>>,
+    owners: Mutex<Owners>,
+    config: Config,
+}
+
+impl Client {
+    /// Finds a node that answers among these, and learns of the cluster from it.
+    ///
+    /// # Errors
+    /// When none answers: the last reason.
+    pub async fn connect(nodes: &[Address], config: Config) -> Result<Client, Failure> {
+        let pool = Pool::new(config.net.clone(), config.credentials.clone(), PoolSettings {
+            connections_per_peer: config.connections_per_node,
+            connect_timeout: config.connect_timeout,
+            ..PoolSettings::default()
+        });
+        let mut last = Failure::NoNodes;
+        for (place, address) in nodes.iter().enumerate() {
+            match status_of(&pool, address, config.connect_timeout * 2).await {
+                Ok(status) => {
+                    let mut entries = nodes.to_vec();
+                    entries.swap(0, place);
+                    let space = Space::new(status.settings.bits).unwrap_or_default();
+                    let owners = Mutex::new(Owners::new(space));
+                    let entries = Mutex::new(entries);
+                    return Ok(Client { shared: Arc::new(Shared { pool, space, entries, owners, config }) });
+                }
+                Err(failure) => last = failure,
+            }
+        }
+        Err(last)
+    }
+
+    /// The size of the cluster's ring.
+    pub fn space(&self) -> Space {
+        self.shared.space
+    }
+
+    /// The connections, for calls that this library has no method for.
+    pub fn pool(&self) -> &Pool {
+        &self.shared.pool
+    }
+
+    /// The node that requests begin at.
+    pub fn entry(&self) -> Address {
+        let entries = self.shared.entries.lock();
+        entries.first().cloned().expect("a client is made with at least one node")
+    }
+
+    /// The same cluster through another node, with the same connections.
+    #[must_use]
+    pub fn through(&self, entry: Address, routing: Routing, trace: bool) -> Client {
+        let config = Config { routing, trace, ..self.shared.config.clone() };
+        let mut entries = self.shared.entries.lock().clone();
+        entries.retain(|address| *address != entry);
+        entries.insert(0, entry);
+        Client {
+            shared: Arc::new(Shared {
+                pool: self.shared.pool.clone(),
+                space: self.shared.space,
+                entries: Mutex::new(entries),
+                owners: Mutex::new(Owners::new(self.shared.space)),
+                config,
+            }),
+        }
+    }
+
+    /// Stores a value, whatever was there.
+    ///
+    /// # Errors
+    /// Bad input, nobody could serve it, or unknown.
+    pub async fn put(&self, key: Key, value: Value) -> Result<Answer<Outcome>, Failure> {
+        self.write(key, Operation::Put(value)).await
+    }
+
+    /// The value and its version, or none.
+    ///
+    /// # Errors
+    /// Bad input, or nobody could serve it.
+    pub async fn get(&self, key: Key) -> Result<Answer<Option<Record>>, Failure> {
+        key.check(self.shared.space)?;
+        self.read(key).await
+    }
+
+    /// Removes a value.
+    ///
+    /// # Errors
+    /// Bad input, nobody could serve it, or unknown.
+    pub async fn delete(&self, key: Key) -> Result<Answer<Outcome>, Failure> {
+        self.write(key, Operation::Delete).await
+    }
+
+    /// Stores a value (none: removes it) only if the key has the expected version (none: is absent).
+    ///
+    /// # Errors
+    /// Bad input, nobody could serve it, or unknown. Another version is no error: [`Outcome::Conflict`].
+    pub async fn compare_and_swap(
+        &self,
+        key: Key,
+        expected: Option<Version>,
+        value: Option<Value>,
+    ) -> Result<Answer<Outcome>, Failure> {
+        self.write(key, Operation::CompareAndSwap { expected, value }).await
+    }
+
+    async fn write(&self, key: Key, operation: Operation) -> Result<Answer<Outcome>, Failure> {
+        key.check(self.shared.space)?;
+        if let Some(value) = operation.value() {
+            value.check()?;
+        }
+        self.apply(key, operation).await
+    }
+
+    fn options(&self, route: Route) -> Options {
+        Options { route, trace: self.shared.config.trace }
+    }
+}
+
+/// How a node is.
+///
+/// # Errors
+/// When it does not answer in time.
+pub async fn status_of(pool: &Pool, address: &Address, limit: Duration) -> Result<Status, Failure> {
+    let answer = pool.client(address).status(chordata_rpc::within(limit)).await;
+    let status = answer.map_err(Failure::from_call)?;
+    status.map_err(Failure::from)
+}

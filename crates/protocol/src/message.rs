@@ -4,6 +4,7 @@
 //! node. That is what makes every walk over the ring non-recursive.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -155,6 +156,17 @@ pub struct HandoverId {
     pub nonce: u64,
 }
 
+/// A place that is kept for a node which has not joined yet.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Grant {
+    /// Where.
+    pub id: Id,
+    /// For whom.
+    pub address: Address,
+    /// For how much longer.
+    pub lasts: Duration,
+}
+
 /// What a node is, for walks: never refused as busy.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Description {
@@ -227,6 +239,8 @@ pub enum Request {
         boundary: Peer,
         /// The sender's term: the receiver's will be higher.
         epoch: u64,
+        /// Places in the range that the sender has granted: the receiver keeps its word.
+        grants: Vec<Grant>,
     },
     /// I leave the ring; all that I served is handed over.
     Departing {

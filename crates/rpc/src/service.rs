@@ -10,8 +10,8 @@ use chordata_protocol::message::{Candidate, Found};
 use chordata_protocol::peer::Successor;
 use chordata_protocol::procedure::lookup::Hop;
 use chordata_protocol::{
-    Address, BadInput, Id, Key, Operation, Outcome, Peer, Placement, Policy, Range, Record, Request, Response,
-    Stamp, Value, Version,
+    Address, BadInput, Id, Key, Operation, Outcome, Peer, Placement, Policy, Range, Record, Request,
+    Response, Stamp, Value, Version,
 };
 use serde::{Deserialize, Serialize};
 
@@ -168,7 +168,8 @@ impl std::str::FromStr for ClusterId {
 
     fn from_str(text: &str) -> Result<ClusterId, String> {
         let number = u128::from_str_radix(text, 16).ok().filter(|_| text.len() == 32);
-        let number = number.ok_or_else(|| format!("{text:?} is no cluster id: it has 32 hexadecimal digits"))?;
+        let number =
+            number.ok_or_else(|| format!("{text:?} is no cluster id: it has 32 hexadecimal digits"))?;
         Ok(ClusterId(number.to_be_bytes()))
     }
 }
@@ -248,7 +249,7 @@ pub struct FingerRow {
 }
 
 /// How a node is.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Status {
     /// Itself.
     pub me: Peer,
@@ -341,4 +342,3 @@ pub trait Ring {
     /// Reads many keys that this node serves; an answer per key.
     async fn read_many(keys: Vec<Key>) -> Vec<Result<Option<Record>, Error>>;
 }
-

@@ -49,9 +49,7 @@ impl Scenario {
             Scenario::Crashes => {
                 &[("joined", 55), ("departed", 1), ("crash", 5), ("claimed", 3), ("operation done", 500)]
             }
-            Scenario::Lossy => {
-                &[("joined", 50), ("crash", 3), ("lost message", 50), ("operation done", 300)]
-            }
+            Scenario::Lossy => &[("joined", 50), ("crash", 3), ("lost message", 50), ("operation done", 300)],
             Scenario::Partition => &[("joined", 50), ("lost message", 50), ("partition", 1)],
         }
     }
@@ -176,8 +174,8 @@ impl Run {
         self.world.run_until(until, &mut |world| {
             *checks += 1;
             let safe = grown && world.suspicion_until < world.now();
-            // A look at every node: after every seventh event, or when something was handed over.
-            let due = *checks % 7 == 0 || std::mem::take(&mut world.serving_changed);
+            // A look at every node: after every few events, or when something was handed over.
+            let due = *checks % 17 == 0 || std::mem::take(&mut world.serving_changed);
             if wrong.is_some() || !due || !safe {
                 return;
             }
@@ -223,18 +221,21 @@ impl Run {
                     self.world.join(address, Placement::Hash);
                 }
             }
-            4 | 5 => {
-                if let Some(address) = self.world.any_member() {
-                    self.world.depart(&address);
-                }
-            }
+            4 | 5 => self.depart_one(),
             6..=8 if crashes => self.crash_neighbours(),
+            6 | 7 => self.depart_one(),
             9 if crashes => self.revive_all(),
             _ => {
                 if let Some(address) = self.world.any_member() {
                     self.world.refresh_all(&address);
                 }
             }
+        }
+    }
+
+    fn depart_one(&mut self) {
+        if let Some(address) = self.world.any_member() {
+            self.world.depart(&address);
         }
     }
 

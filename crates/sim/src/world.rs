@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chordata_protocol::membership::Membership;
+use chordata_protocol::procedure::Ticket;
 use chordata_protocol::procedure::admit::{Admit, Place};
 use chordata_protocol::procedure::lookup::Lookup;
 use chordata_protocol::procedure::refresh::{RefreshAll, RefreshedAll};
 use chordata_protocol::procedure::renumber::Renumber;
-use chordata_protocol::procedure::Ticket;
 use chordata_protocol::ring::{
     Admit as Admission, Caller, Change, Effect, Event, Ring, RingSettings, Timer, Token,
 };
@@ -172,14 +172,8 @@ impl World {
         let Some(entry) = self.any_member() else { return };
         let Some(node) = self.nodes.get(&entry) else { return };
         let (me, middle) = (node.ring.me().clone(), node.ring.widest_middle());
-        let admit = Admit::new(
-            self.settings.space,
-            self.settings.hop_limit,
-            &me,
-            address.clone(),
-            placement,
-            middle,
-        );
+        let admit =
+            Admit::new(self.settings.space, self.settings.hop_limit, &me, address.clone(), placement, middle);
         let job = self.start_job(entry, Walk::Admit(admit));
         self.joining.insert(job, (address, placement));
     }
@@ -271,8 +265,7 @@ impl World {
         let address = me.address.clone();
         *self.lives.entry(address.clone()).or_default() += 1;
         let ring = Ring::new(self.settings.clone(), me, self.random.u64(..), known);
-        let node =
-            Node { ring, store: MemoryEngine::default(), timers: BTreeMap::new(), parked: Vec::new() };
+        let node = Node { ring, store: MemoryEngine::default(), timers: BTreeMap::new(), parked: Vec::new() };
         self.nodes.insert(address, node);
     }
 

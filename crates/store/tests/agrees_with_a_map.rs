@@ -34,7 +34,8 @@ fn change() -> impl Strategy<Value = Change> {
 }
 
 fn range() -> impl Strategy<Value = Range> {
-    (0u128..16, 0u128..16).prop_map(|(low, high)| Range { low: Id::from_u128(low), high: Id::from_u128(high) })
+    (0u128..16, 0u128..16)
+        .prop_map(|(low, high)| Range { low: Id::from_u128(low), high: Id::from_u128(high) })
 }
 
 fn build(changes: &[Change]) -> (MemoryEngine, Truth) {

@@ -76,8 +76,10 @@ impl RefreshAll {
     fn start_all(&mut self, now: Time) -> Step<RefreshedAll> {
         self.stage = Stage::Starting;
         self.deadline = now + PATIENCE;
-        let orders =
-            (0..).zip(&self.nodes).map(|(ticket, peer)| (ticket, peer.clone(), Request::StartRefresh)).collect();
+        let orders = (0..)
+            .zip(&self.nodes)
+            .map(|(ticket, peer)| (ticket, peer.clone(), Request::StartRefresh))
+            .collect();
         self.ask(orders)
     }
 

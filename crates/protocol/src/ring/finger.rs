@@ -105,8 +105,13 @@ mod tests {
             assert_eq!(table.set(from, to, &node), changed);
             let again: Vec<Option<Peer>> = (0..160).map(|number| table.get(number).cloned()).collect();
             assert_eq!(again, entries);
-            assert!(table.runs().windows(2).all(|pair| pair[0].peer != pair[1].peer
-                || pair[0].to + 1 < pair[1].from), "no repeats");
+            assert!(
+                table
+                    .runs()
+                    .windows(2)
+                    .all(|pair| pair[0].peer != pair[1].peer || pair[0].to + 1 < pair[1].from),
+                "no repeats"
+            );
         }
     }
 }

@@ -24,7 +24,7 @@ use super::event::Token;
 use super::{Change, Effect, Phase, Ring, Timer};
 use crate::id::{Id, between};
 use crate::key::{Entry, Key};
-use crate::message::{CallError, HandoverId, Range, Request, Response};
+use crate::message::{CallError, Grant, HandoverId, Range, Request, Response};
 use crate::peer::Peer;
 use crate::time::Time;
 
@@ -159,7 +159,8 @@ impl Ring {
         assert!(outgoing.withheld && outgoing.changed.is_empty(), "all is sent before the range is granted");
         outgoing.granting = true;
         let (handover, range, to) = (outgoing.id, outgoing.range, outgoing.to.clone());
-        self.call(&to, Request::TakeOver { handover, range, boundary, epoch }, Task::TakeOver);
+        let grants = self.grants_in(range);
+        self.call(&to, Request::TakeOver { handover, range, boundary, epoch, grants }, Task::TakeOver);
     }
 
     pub(super) fn take_over_answered(&mut self, result: &Result<Response, CallError>) {
@@ -231,7 +232,8 @@ impl Ring {
         first: bool,
         mut entries: Vec<Entry>,
     ) -> Response {
-        let continues = self.ownership.incoming.as_ref().is_some_and(|incoming| incoming.handover == handover);
+        let continues =
+            self.ownership.incoming.as_ref().is_some_and(|incoming| incoming.handover == handover);
         if !self.may_take(range) || !(first || continues) {
             return Response::Refused;
         }
@@ -253,6 +255,7 @@ impl Ring {
         range: Range,
         boundary: Peer,
         epoch: u64,
+        grants: Vec<Grant>,
     ) -> Response {
         if self.ownership.last_taken == Some(handover) {
             return Response::Accepted;
@@ -267,6 +270,7 @@ impl Ring {
         self.ownership.epoch = self.ownership.epoch.max(epoch) + 1;
         self.ownership.incoming = None;
         self.ownership.last_taken = Some(handover);
+        self.inherit_grants(grants);
         self.changed(Change::Serving(self.serving()));
         self.reconcile();
         Response::Accepted

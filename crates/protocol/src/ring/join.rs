@@ -9,6 +9,7 @@ use super::{Change, Phase, Ring, SuccessorList, Timer};
 use crate::id::between;
 use crate::message::{CallError, Request, Response};
 use crate::peer::{Peer, Successor};
+use crate::time::Time;
 
 /// Steps after which the node asks for a place anew.
 const STEPS_MAX: u32 = 64;
@@ -18,19 +19,25 @@ const STEPS_MAX: u32 = 64;
 pub(super) struct Joining {
     candidate: Peer,
     steps: u32,
+    since: Time,
 }
 
 impl Ring {
     pub(super) fn start_join(&mut self, candidate: Peer) {
-        assert!(matches!(self.phase, Phase::Outside | Phase::Joining(_)), "a node joins before it is in a ring");
-        self.phase = Phase::Joining(Joining { candidate, steps: 0 });
+        assert!(
+            matches!(self.phase, Phase::Outside | Phase::Joining(_)),
+            "a node joins before it is in a ring"
+        );
+        self.phase = Phase::Joining(Joining { candidate, steps: 0, since: self.now });
         self.ask_join();
     }
 
     pub(super) fn ask_join(&mut self) {
         let Phase::Joining(joining) = &mut self.phase else { return };
         joining.steps += 1;
-        if joining.steps > STEPS_MAX || joining.candidate.address == self.me.address {
+        // A place is kept for a while only: who comes later must ask again.
+        let late = self.now.since(joining.since) * 2 > self.settings.grant_lasts;
+        if late || joining.steps > STEPS_MAX || joining.candidate.address == self.me.address {
             self.phase = Phase::Outside;
             self.changed(Change::JoinFailed);
             return;

@@ -276,8 +276,8 @@ impl Ring {
             Request::Chunk { handover, range, first, entries } => {
                 self.take_chunk(handover, range, first, entries)
             }
-            Request::TakeOver { handover, range, boundary, epoch } => {
-                self.take_over(handover, range, boundary, epoch)
+            Request::TakeOver { handover, range, boundary, epoch, grants } => {
+                self.take_over(handover, range, boundary, epoch, grants)
             }
             Request::Departing { leaver, predecessor } => self.neighbour_departs(&leaver, predecessor),
         }

@@ -107,9 +107,7 @@ impl Ring {
     /// before anything else happens to this node.
     pub fn decide(&mut self, key: &Key, operation: &Operation, current: Option<Version>) -> Outcome {
         let outcome = match operation {
-            Operation::CompareAndSwap { expected, .. } if *expected != current => {
-                Outcome::Conflict(current)
-            }
+            Operation::CompareAndSwap { expected, .. } if *expected != current => Outcome::Conflict(current),
             Operation::Put(_) | Operation::CompareAndSwap { value: Some(_), .. } => {
                 Outcome::Written(self.next_version())
             }

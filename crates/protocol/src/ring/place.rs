@@ -1,12 +1,12 @@
 //! Granting places: the node that serves an identifier decides who may join there.
 //!
 //! A grant is remembered for a while, so that two nodes that ask at once get two places; the same address asking
-//! again gets the same place. With `bisect` the owner halves the widest gap of what it serves, counting granted
+//! again gets the same place. When the range is handed over, its grants go with it. With `bisect` the owner halves the widest gap of what it serves, counting granted
 //! places as taken.
 
 use super::{Phase, Ring};
 use crate::id::{Id, in_half_open};
-use crate::message::{Placement, Response};
+use crate::message::{Grant, Placement, Range, Response};
 use crate::peer::{Address, Peer};
 use crate::time::Time;
 
@@ -86,9 +86,9 @@ impl Ring {
         if low == self.me.id {
             return self.middle_of_widest(&points);
         }
-        let widest = points
-            .windows(2)
-            .max_by_key(|pair| (space.distance(pair[0], pair[1]), std::cmp::Reverse(space.distance(low, pair[0]))));
+        let widest = points.windows(2).max_by_key(|pair| {
+            (space.distance(pair[0], pair[1]), std::cmp::Reverse(space.distance(low, pair[0])))
+        });
         widest.map_or(self.me.id, |pair| space.middle(pair[0], pair[1]))
     }
 
@@ -101,6 +101,24 @@ impl Ring {
         }
         let grant = self.grants.iter().find(|grant| grant.id == id)?;
         Some(Peer::new(grant.id, grant.address.clone()))
+    }
+
+    /// The places of a range that are kept, for whoever will serve it.
+    pub(super) fn grants_in(&self, range: Range) -> Vec<Grant> {
+        let kept = self.grants.iter().filter(|grant| range.contains(grant.id) && grant.until > self.now);
+        kept.map(|grant| Grant {
+            id: grant.id,
+            address: grant.address.clone(),
+            lasts: grant.until.since(self.now),
+        })
+        .collect()
+    }
+
+    pub(super) fn inherit_grants(&mut self, grants: Vec<Grant>) {
+        for Grant { id, address, lasts } in grants {
+            let until = self.now + lasts.min(self.settings.grant_lasts);
+            self.grants.push(Granted { id, address, until });
+        }
     }
 
     fn granted(&mut self, id: Id, address: Address) -> Response {

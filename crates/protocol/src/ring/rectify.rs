@@ -44,11 +44,7 @@ impl Ring {
         }
     }
 
-    pub(super) fn predecessor_answered(
-        &mut self,
-        pinged: &Peer,
-        result: &Result<Response, CallError>,
-    ) {
+    pub(super) fn predecessor_answered(&mut self, pinged: &Peer, result: &Result<Response, CallError>) {
         let Some(substitute) = self.rectify.substitute.take() else { return };
         if self.is_member() && *pinged == self.predecessor && !is_alive(pinged, result) {
             self.set_predecessor(substitute);

@@ -133,7 +133,9 @@ impl Ring {
         match looking.lookup.step(now) {
             Step::Ask(questions) => {
                 for (_, peer, request) in questions {
-                    if let Some(looking) = self.refresh.looking.as_mut().filter(|_| peer.address != self.me.address) {
+                    if let Some(looking) =
+                        self.refresh.looking.as_mut().filter(|_| peer.address != self.me.address)
+                    {
                         looking.summary.calls += 1;
                     }
                     self.call(&peer, request, Task::Finger(self.refresh.generation));

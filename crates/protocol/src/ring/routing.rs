@@ -66,10 +66,8 @@ impl Ring {
             .successors
             .nodes()
             .map(|(place, peer)| (peer, Why::Successor(u8::try_from(place).unwrap_or(u8::MAX))));
-        let mut preceding: Vec<(&Peer, Why)> = fingers
-            .chain(successors)
-            .filter(|(peer, _)| between(self.me.id, peer.id, target))
-            .collect();
+        let mut preceding: Vec<(&Peer, Why)> =
+            fingers.chain(successors).filter(|(peer, _)| between(self.me.id, peer.id, target)).collect();
         preceding.sort_by_key(|(peer, _)| self.settings.space.distance(peer.id, target));
         preceding
             .into_iter()

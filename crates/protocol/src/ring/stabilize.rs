@@ -95,8 +95,7 @@ impl Ring {
 
     fn adopt(&mut self, head: &Peer, list: Vec<Successor>) {
         let before = self.successors.head().clone();
-        self.successors =
-            SuccessorList::behind(self.settings.space, head, list, self.settings.successors);
+        self.successors = SuccessorList::behind(self.settings.space, head, list, self.settings.successors);
         let nodes: Vec<Peer> = self.successors.nodes().map(|(_, peer)| peer.clone()).collect();
         for peer in &nodes {
             self.learn(peer);
@@ -149,12 +148,7 @@ impl Ring {
         }
     }
 
-    pub(super) fn closer_answered(
-        &mut self,
-        peer: &Peer,
-        task: Task,
-        result: Result<Response, CallError>,
-    ) {
+    pub(super) fn closer_answered(&mut self, peer: &Peer, task: Task, result: Result<Response, CallError>) {
         if !self.is_member() {
             return;
         }

@@ -7,7 +7,10 @@ use crate::world::World;
 pub fn check(world: &World) -> Result<(), String> {
     for node in world.members() {
         let live = node.ring.successors().nodes().any(|(_, peer)| {
-            world.nodes.get(&peer.address).is_some_and(|other| other.ring.is_member() && other.ring.me() == peer)
+            world
+                .nodes
+                .get(&peer.address)
+                .is_some_and(|other| other.ring.is_member() && other.ring.me() == peer)
         });
         if !live {
             return Err(format!("{}: no live successor in {:?}", node.ring.me(), node.ring.successors()));

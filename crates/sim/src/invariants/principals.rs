@@ -16,9 +16,9 @@ pub fn count(world: &World) -> usize {
         })
         .collect();
     let skipped = |id: Id| {
-        lists.iter().any(|list| {
-            list.windows(2).any(|pair| pair[0] != pair[1] && between(pair[0], id, pair[1]))
-        })
+        lists
+            .iter()
+            .any(|list| list.windows(2).any(|pair| pair[0] != pair[1] && between(pair[0], id, pair[1])))
     };
     world.members().filter(|node| !skipped(node.ring.me().id)).count()
 }

@@ -1,0 +1,63 @@
+//! How requests fail, by what the caller does next.
+
+use chordata_protocol::BadInput;
+use chordata_rpc::CallFailure;
+use chordata_rpc::service::Error;
+use tarpc::client::RpcError;
+
+/// Why a request has no result.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Failure {
+    /// Mend the request. Definitely not done.
+    #[error(transparent)]
+    BadInput(#[from] BadInput),
+    /// The request makes no sense to this cluster as it is now. Definitely not done.
+    #[error("{0}")]
+    Refused(Error),
+    /// Mend address or credentials, or start the servers. Definitely not done.
+    #[error("{0}")]
+    Unreachable(String),
+    /// Try again later. Definitely not done.
+    #[error("{0}")]
+    Unavailable(String),
+    /// Look before trying again: it may or may not have been done.
+    #[error("outcome unknown: {0}")]
+    Unknown(String),
+    /// A client needs at least one node's address.
+    #[error("no node's address was given")]
+    NoNodes,
+}
+
+impl Failure {
+    /// From a call that has no answer.
+    pub fn from_call(error: RpcError) -> Failure {
+        match CallFailure::from(error) {
+            failure @ (CallFailure::Unreachable(..) | CallFailure::Rejected(..)) => {
+                Failure::Unreachable(failure.to_string())
+            }
+            failure if failure.is_certain() => Failure::Unavailable(failure.to_string()),
+            failure => Failure::Unknown(failure.to_string()),
+        }
+    }
+
+    /// Is it certain that nothing was done?
+    pub fn is_certain(&self) -> bool {
+        !matches!(self, Failure::Unknown(_))
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        match error {
+            Error::BadInput(bad) => Failure::BadInput(bad),
+            Error::Unknown(reason) => Failure::Unknown(reason),
+            Error::Unavailable(reason) => Failure::Unavailable(reason),
+            error @ (Error::Overloaded | Error::NotMember | Error::NotOwner(_)) => {
+                Failure::Unavailable(error.to_string())
+            }
+            error @ (Error::NoSuchNumber { .. } | Error::NoSuchAttribute(_) | Error::IdTaken(..)) => {
+                Failure::Refused(error)
+            }
+        }
+    }
+}

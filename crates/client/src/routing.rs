@@ -1,0 +1,219 @@
+//! Carrying a request to the node that serves its key.
+
+use std::future::Future;
+use std::time::Duration;
+
+use chordata_protocol::procedure::lookup::{self, Hop, Located, Lookup};
+use chordata_protocol::procedure::{Procedure, Step};
+use chordata_protocol::{
+    CallError, Id, Key, Operation, Outcome, Peer, Policy, Record, Request, Response, Time, Why,
+};
+use chordata_rpc::service::{Answer, Error, Route, Trip};
+use chordata_rpc::{ChordataStub, within};
+use tarpc::client::RpcError;
+use tokio::time::Instant;
+
+use crate::failure::Failure;
+use crate::{Client, Routing};
+
+/// Pause before the ring is asked again, first and longest.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(250));
+/// How long one step of a lookup may take.
+const STEP_WITHIN: Duration = Duration::from_secs(2);
+/// The most nodes that a lookup asks.
+const HOP_LIMIT: u32 = 512;
+
+impl Client {
+    pub(crate) async fn apply(&self, key: Key, operation: Operation) -> Result<Answer<Outcome>, Failure> {
+        let id = key.id(self.shared.space);
+        let send = |stub: ChordataStub, route: Route, limit: Duration| {
+            let (key, operation, options) = (key.clone(), operation.clone(), self.options(route));
+            async move {
+                match operation {
+                    Operation::Put(value) => stub.put(within(limit), key, value, options).await,
+                    Operation::Delete => stub.delete(within(limit), key, options).await,
+                    Operation::CompareAndSwap { expected, value } => {
+                        stub.compare_and_swap(within(limit), key, expected, value, options).await
+                    }
+                }
+            }
+        };
+        self.carry(id, false, send).await
+    }
+
+    pub(crate) async fn read(&self, key: Key) -> Result<Answer<Option<Record>>, Failure> {
+        let id = key.id(self.shared.space);
+        let send = |stub: ChordataStub, route: Route, limit: Duration| {
+            let (key, options) = (key.clone(), self.options(route));
+            async move { stub.get(within(limit), key, options).await }
+        };
+        self.carry(id, true, send).await
+    }
+
+    /// Carries a request, however routing is set. `repeatable`: may one with unknown outcome be sent again?
+    async fn carry<T, S, F>(&self, id: Id, repeatable: bool, send: S) -> Result<Answer<T>, Failure>
+    where
+        S: Fn(ChordataStub, Route, Duration) -> F,
+        F: Future<Output = Result<Result<Answer<T>, Error>, RpcError>>,
+    {
+        let deadline = Instant::now() + self.shared.config.patience;
+        let mut pause = PAUSE.0;
+        loop {
+            let limit = deadline.saturating_duration_since(Instant::now());
+            let attempt = match self.shared.config.routing {
+                Routing::Entry(policy) => self.by_entry(policy, limit, &send).await,
+                Routing::Client(policy) => self.by_client(id, policy, limit, &send).await,
+            };
+            let failure = match attempt {
+                Ok(answer) => return Ok(answer),
+                Err(failure @ (Failure::BadInput(_) | Failure::Refused(_) | Failure::NoNodes)) => {
+                    return Err(failure);
+                }
+                Err(failure @ Failure::Unknown(_)) if !repeatable => return Err(failure),
+                Err(failure) => failure,
+            };
+            if Instant::now() + pause >= deadline {
+                return Err(failure);
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE.1);
+        }
+    }
+
+    async fn by_entry<T, S, F>(&self, policy: Policy, limit: Duration, send: &S) -> Result<Answer<T>, Failure>
+    where
+        S: Fn(ChordataStub, Route, Duration) -> F,
+        F: Future<Output = Result<Result<Answer<T>, Error>, RpcError>>,
+    {
+        let entry = self.entry();
+        let stub = self.shared.pool.client(&entry);
+        let failure = match send(stub, Route::Entry(policy), limit).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(error)) => Failure::from(error),
+            Err(error) => Failure::from_call(error),
+        };
+        if let Failure::Unreachable(_) | Failure::Unknown(_) = failure {
+            self.entry_failed(&entry);
+        }
+        Err(failure)
+    }
+
+    /// The next request begins elsewhere, if there is an elsewhere.
+    fn entry_failed(&self, entry: &chordata_protocol::Address) {
+        let mut entries = self.shared.entries.lock();
+        if entries.first() == Some(entry) {
+            entries.rotate_left(1);
+        }
+    }
+
+    async fn by_client<T, S, F>(
+        &self,
+        id: Id,
+        policy: Policy,
+        limit: Duration,
+        send: &S,
+    ) -> Result<Answer<T>, Failure>
+    where
+        S: Fn(ChordataStub, Route, Duration) -> F,
+        F: Future<Output = Result<Result<Answer<T>, Error>, RpcError>>,
+    {
+        let remembered = self.shared.owners.lock().owner(id);
+        let (owner, path) = match remembered {
+            Some(owner) => (owner, None),
+            None => {
+                let located = self.locate(id, policy).await?;
+                (located.owner, Some(located.path))
+            }
+        };
+        let began = Instant::now();
+        let stub = self.shared.pool.client(&owner.address);
+        match send(stub, Route::Direct, limit).await {
+            Ok(Ok(mut answer)) => {
+                self.shared.owners.lock().served(&answer.trip.owner, id);
+                answer.trip = self.trip(owner, id, path, began.elapsed());
+                Ok(answer)
+            }
+            Ok(Err(error @ (Error::NotOwner(_) | Error::NotMember))) => {
+                self.shared.owners.lock().forget(&owner);
+                Err(error.into())
+            }
+            Ok(Err(error)) => Err(error.into()),
+            Err(error) => {
+                self.shared.owners.lock().forget(&owner);
+                Err(Failure::from_call(error))
+            }
+        }
+    }
+
+    fn trip(&self, owner: Peer, id: Id, path: Option<Vec<Hop>>, elapsed: Duration) -> Trip {
+        // A remembered owner is asked first and last: no node after the start.
+        let path = path.unwrap_or_else(|| {
+            vec![Hop {
+                remaining: self.shared.space.distance(owner.id, id),
+                peer: owner.clone(),
+                why: Why::Cached,
+                elapsed,
+                answered: true,
+            }]
+        });
+        Trip {
+            owner,
+            hops: lookup::hops(&path),
+            timeouts: lookup::timeouts(&path),
+            path: if self.shared.config.trace { path } else { Vec::new() },
+        }
+    }
+
+    /// Looks up who serves an identifier, asking one node after another from here.
+    ///
+    /// # Errors
+    /// When nobody is found at the moment, or no node answers at all.
+    pub async fn locate(&self, id: Id, policy: Policy) -> Result<Located, Failure> {
+        let began = Instant::now();
+        let now = || Time::from_micros(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX));
+        let entries = self.shared.entries.lock().clone();
+        // Where the entry nodes are on the ring does not matter: they are only asked.
+        let start: Vec<Peer> = entries.iter().map(|address| Peer::new(Id::ZERO, address.clone())).collect();
+        let mut walk = Lookup::new(self.shared.space, id, policy, HOP_LIMIT, &start);
+        loop {
+            match walk.step(now()) {
+                Step::Done(Ok(located)) => return self.with_ids(located).await,
+                Step::Done(Err(failed)) if failed.path.iter().all(|hop| !hop.answered) => {
+                    return Err(Failure::Unreachable("no node of the cluster answers".to_owned()));
+                }
+                Step::Done(Err(failed)) => return Err(Failure::Unavailable(failed.reason.to_string())),
+                Step::Sleep(pause) => tokio::time::sleep(pause).await,
+                Step::Ask(questions) => {
+                    for (ticket, peer, request) in questions {
+                        let answer = self.ask(&peer, request).await;
+                        walk.answered(now(), ticket, answer);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn ask(&self, peer: &Peer, request: Request) -> Result<Response, CallError> {
+        let Request::Find { target, policy } = request else { return Err(CallError::Unreachable) };
+        match self.shared.pool.client(&peer.address).find(within(STEP_WITHIN), target, policy).await {
+            Ok(Ok(found)) => Ok(Response::Found(found)),
+            Ok(Err(_)) => Ok(Response::NotMember),
+            Err(_) => Err(CallError::TimedOut),
+        }
+    }
+
+    /// The start of a lookup was known by its address only: its place on the ring is asked for.
+    async fn with_ids(&self, mut located: Located) -> Result<Located, Failure> {
+        let space = self.shared.space;
+        if let Some(first) = located.path.first_mut().filter(|hop| hop.why == Why::Start && hop.answered) {
+            let status = crate::status_of(&self.shared.pool, &first.peer.address, STEP_WITHIN).await?;
+            let target = first.remaining;
+            first.peer.id = status.me.id;
+            first.remaining = space.distance(status.me.id, target);
+            if located.owner.address == first.peer.address {
+                located.owner = status.me;
+            }
+        }
+        Ok(located)
+    }
+}

@@ -1,0 +1,362 @@
+//! A node: the state machine and the engine behind one lock, and the effects carried out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chordata_protocol::ring::{Admit, Caller, Change, Effect, Event, Ring, Timer};
+use chordata_protocol::{
+    Address, CallError, Id, Key, Operation, Outcome, Peer, Record, Request, Response, Space, Time,
+};
+use chordata_rpc::service::{ClusterSettings, Error};
+use chordata_rpc::{CallFailure, Pool};
+use chordata_store::{Change as Write, Engine, transfer};
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, broadcast, watch};
+use tokio::task::AbortHandle;
+use tracing::{debug, info, warn};
+
+use crate::trace;
+
+/// How long a request waits for keys that are on their way.
+const HANDOVER_WAIT_MAX: Duration = Duration::from_secs(8);
+/// Calls to other nodes at once, for walks.
+const WALK_CALLS_MAX: usize = 64;
+/// Changes that a slow watcher may be behind.
+const CHANGES_KEPT: usize = 1024;
+
+/// A node, shared by all its connections and timers. Clones are the same node.
+#[derive(Clone)]
+pub struct Node {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    space: Space,
+    me: Peer,
+    cluster: ClusterSettings,
+    call_timeout: Duration,
+    hop_limit: u32,
+    inner: Mutex<Inner>,
+    pool: Pool,
+    walk_calls: Semaphore,
+    started: Instant,
+    /// Counts changes of what this node serves.
+    serving: watch::Sender<u64>,
+    changes: broadcast::Sender<Change>,
+    pub(crate) renumbering: crate::walks::Shared<chordata_rpc::service::Numbering>,
+    pub(crate) refreshing: crate::walks::Shared<chordata_rpc::service::FingerRefresh>,
+}
+
+struct Inner {
+    ring: Ring,
+    engine: Box<dyn Engine>,
+    timers: BTreeMap<Timer, AbortHandle>,
+    stopped: bool,
+}
+
+impl Node {
+    /// A node around a ring that has not started, and an engine. Must be called within a tokio runtime.
+    pub fn new(ring: Ring, engine: Box<dyn Engine>, cluster: ClusterSettings, pool: Pool) -> Node {
+        let settings = ring.settings();
+        Node {
+            shared: Arc::new(Shared {
+                space: settings.space,
+                me: ring.me().clone(),
+                cluster,
+                call_timeout: settings.call_timeout,
+                hop_limit: settings.hop_limit,
+                inner: Mutex::new(Inner { ring, engine, timers: BTreeMap::new(), stopped: false }),
+                pool,
+                walk_calls: Semaphore::new(WALK_CALLS_MAX),
+                started: Instant::now(),
+                serving: watch::Sender::new(0),
+                changes: broadcast::Sender::new(CHANGES_KEPT),
+                renumbering: crate::walks::Shared::default(),
+                refreshing: crate::walks::Shared::default(),
+            }),
+        }
+    }
+
+    // Getters.
+
+    /// Itself.
+    pub fn me(&self) -> &Peer {
+        &self.shared.me
+    }
+
+    /// The size of its ring.
+    pub fn space(&self) -> Space {
+        self.shared.space
+    }
+
+    /// What all nodes of its cluster have in common.
+    pub fn cluster(&self) -> &ClusterSettings {
+        &self.shared.cluster
+    }
+
+    /// How long since it started.
+    pub fn uptime(&self) -> Duration {
+        self.shared.started.elapsed()
+    }
+
+    pub(crate) fn hop_limit(&self) -> u32 {
+        self.shared.hop_limit
+    }
+
+    pub(crate) fn call_timeout(&self) -> Duration {
+        self.shared.call_timeout
+    }
+
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.shared.pool
+    }
+
+    pub(crate) fn renumbering(&self) -> &crate::walks::Shared<chordata_rpc::service::Numbering> {
+        &self.shared.renumbering
+    }
+
+    pub(crate) fn refreshing(&self) -> &crate::walks::Shared<chordata_rpc::service::FingerRefresh> {
+        &self.shared.refreshing
+    }
+
+    /// Looks at the ring's state, and how many keys and bytes are stored.
+    pub fn inspect<T>(&self, look: impl FnOnce(&Ring, &dyn Engine) -> T) -> T {
+        let inner = self.shared.inner.lock();
+        look(&inner.ring, &*inner.engine)
+    }
+
+    /// Everything that changes from now on.
+    pub fn watch(&self) -> broadcast::Receiver<Change> {
+        self.shared.changes.subscribe()
+    }
+
+    pub(crate) fn now(&self) -> Time {
+        let micros = u64::try_from(self.shared.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        Time::from_micros(micros)
+    }
+
+    // Events.
+
+    /// Gives the ring an event and begins its effects. The answer, if the event was a question.
+    pub fn event(&self, event: Event) -> Option<Response> {
+        let mut inner = self.shared.inner.lock();
+        if inner.stopped {
+            return None;
+        }
+        let now = self.now();
+        let mut answer = None;
+        let mut events = vec![event];
+        while let Some(event) = events.pop() {
+            for effect in inner.ring.handle(now, event) {
+                events.extend(self.carry_out(&mut inner, effect, &mut answer));
+            }
+        }
+        answer
+    }
+
+    /// Answers another node's question.
+    pub(crate) fn answer(&self, request: Request) -> Response {
+        self.event(Event::Asked { caller: Caller(0), request }).unwrap_or(Response::NotMember)
+    }
+
+    /// Stops all timers: the node does nothing by itself any more, and answers that it is in no ring.
+    pub fn stop(&self) {
+        let mut inner = self.shared.inner.lock();
+        inner.stopped = true;
+        for (_, timer) in std::mem::take(&mut inner.timers) {
+            timer.abort();
+        }
+    }
+
+    fn carry_out(&self, inner: &mut Inner, effect: Effect, answer: &mut Option<Response>) -> Option<Event> {
+        let space = self.shared.space;
+        match effect {
+            Effect::Call { token, to, request } => {
+                let node = self.clone();
+                tokio::spawn(async move {
+                    let result = node.call(&to, request, 0).await;
+                    node.event(Event::Reply { token, result });
+                });
+            }
+            Effect::Answer { response, .. } => *answer = Some(response),
+            Effect::SetTimer { timer, after } => self.set_timer(inner, timer, after),
+            Effect::ReadRange { token, range, after, bytes_max } => {
+                let (entries, next) = transfer::read_range(&*inner.engine, space, range, after, bytes_max);
+                return Some(Event::Entries { token, entries, next });
+            }
+            Effect::ReadKeys { token, keys, bytes_max } => {
+                let entries = transfer::read_keys(&*inner.engine, space, keys, bytes_max);
+                return Some(Event::Entries { token, entries, next: None });
+            }
+            Effect::Merge(entries) => transfer::merge(&mut *inner.engine, space, entries),
+            Effect::Erase(range) => transfer::erase(&mut *inner.engine, range),
+            Effect::Renumber => {
+                let node = self.clone();
+                tokio::spawn(async move {
+                    node.renumber().await;
+                    node.event(Event::RenumberEnded);
+                });
+            }
+            Effect::Changed(change) => self.changed(change),
+        }
+        None
+    }
+
+    fn set_timer(&self, inner: &mut Inner, timer: Timer, after: Duration) {
+        let node = self.clone();
+        let task = tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            node.event(Event::Timer(timer));
+        });
+        if let Some(earlier) = inner.timers.insert(timer, task.abort_handle()) {
+            earlier.abort();
+        }
+    }
+
+    fn changed(&self, change: Change) {
+        let me = &self.shared.me.address;
+        match &change {
+            Change::Joined => info!(node = %me, "in the ring at {:?}", self.shared.me.id),
+            Change::JoinFailed => info!(node = %me, "the ring has changed: asking for a place again"),
+            Change::Predecessor(peer) => info!(node = %me, "predecessor is {peer}"),
+            Change::Successor(peer) => info!(node = %me, "successor is {peer}"),
+            Change::Alone => warn!(node = %me, "no successor answers: this node is a ring of one"),
+            Change::Serving(Some(range)) => {
+                info!(node = %me, "serving ({:?}, {:?}]", range.low, range.high);
+                self.shared.serving.send_modify(|count| *count += 1);
+            }
+            Change::Serving(None) => {
+                info!(node = %me, "serving nothing yet");
+                self.shared.serving.send_modify(|count| *count += 1);
+            }
+            Change::HandingOver { to, range } => {
+                info!(node = %me, "handing ({:?}, {:?}] over to {to}", range.low, range.high);
+            }
+            Change::HandOverFailed { to } => info!(node = %me, "hand-over to {to} failed: trying again"),
+            Change::Claimed(range) => {
+                warn!(node = %me, "nobody serves ({:?}, {:?}]: serving it, without what was stored there", range.low, range.high);
+            }
+            Change::Suspected(peer) => info!(node = %me, "{peer} does not answer"),
+            Change::Members(count) => info!(node = %me, "the ring has {count} nodes"),
+            Change::Learned(peer) => debug!(node = %me, "learned of {peer}"),
+            Change::Left => info!(node = %me, "has left the ring"),
+            Change::DepartFailed(reason) => warn!(node = %me, "departure failed: {reason}"),
+        }
+        // Nobody may be watching.
+        let _ = self.shared.changes.send(change);
+    }
+
+    // Calls to other nodes.
+
+    /// Asks a node. A node that certainly cannot be reached is not asked for its answer's sake again here: that is
+    /// the state machine's business.
+    pub(crate) async fn call(&self, to: &Peer, request: Request, number: u128) -> Result<Response, CallError> {
+        if to.address == self.shared.me.address {
+            return Ok(self.answer(request));
+        }
+        let name = request.name();
+        let context = trace::context_for(number, self.shared.call_timeout);
+        let result = self.shared.pool.ring(&to.address).ask(context, request).await;
+        result.map_err(|error| {
+            let failure = CallFailure::from(error);
+            debug!(node = %self.shared.me.address, %failure, "{name} failed");
+            if let CallFailure::Rejected(..) = failure {
+                warn!(node = %self.shared.me.address, %failure, "a node of another cluster, or of another version");
+            }
+            if failure.is_certain() { CallError::Unreachable } else { CallError::TimedOut }
+        })
+    }
+
+    /// The same for a walk: at most so many at once, and silence is told to the ring.
+    pub(crate) async fn call_for_walk(
+        &self,
+        to: &Peer,
+        request: Request,
+        number: u128,
+    ) -> Result<Response, CallError> {
+        let _permit = self.shared.walk_calls.acquire().await;
+        let result = self.call(to, request, number).await;
+        if result.is_err() {
+            self.event(Event::Silent(to.clone()));
+        }
+        result
+    }
+
+    pub(crate) fn silent(&self, address: &Address, id: Id) {
+        self.event(Event::Silent(Peer::new(id, address.clone())));
+    }
+
+    // Keys that this node serves.
+
+    pub(crate) fn serves(&self, id: Id) -> bool {
+        self.shared.inner.lock().ring.serves(id)
+    }
+
+    /// Does something with a key that this node serves, waiting for a hand-over of it to end.
+    async fn at_key<T>(
+        &self,
+        id: Id,
+        mut act: impl FnMut(&mut Ring, &mut dyn Engine) -> T,
+    ) -> Result<T, Error> {
+        let mut serving: Option<watch::Receiver<u64>> = None;
+        let deadline = tokio::time::Instant::now() + HANDOVER_WAIT_MAX;
+        loop {
+            {
+                let mut inner = self.shared.inner.lock();
+                let Inner { ring, engine, stopped, .. } = &mut *inner;
+                if *stopped {
+                    return Err(Error::NotMember);
+                }
+                if ring.serves(id) {
+                    return Ok(act(ring, &mut **engine));
+                }
+                match ring.admit(id) {
+                    Admit::Serve | Admit::Wait => {}
+                    Admit::Elsewhere(candidates) => return Err(Error::NotOwner(candidates)),
+                    Admit::NotMember => return Err(Error::NotMember),
+                }
+            }
+            match &mut serving {
+                // Look once more before waiting: it may have changed before there was a receiver.
+                None => serving = Some(self.shared.serving.subscribe()),
+                Some(serving) => {
+                    let changed = tokio::time::timeout_at(deadline, serving.changed()).await;
+                    if changed.is_err() {
+                        return Err(Error::Unavailable("the key is on its way to another node".to_owned()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Changes a key that this node serves.
+    pub(crate) async fn apply_here(&self, key: &Key, operation: &Operation) -> Result<Outcome, Error> {
+        key.check(self.shared.space)?;
+        if let Some(value) = operation.value() {
+            value.check()?;
+        }
+        let id = key.id(self.shared.space);
+        self.at_key(id, |ring, engine| {
+            let current = engine.version(id, key);
+            let outcome = ring.decide(key, operation, current);
+            match (outcome, operation.value()) {
+                (Outcome::Written(version), Some(value)) => {
+                    let record = Record { version, value: value.clone() };
+                    engine.apply(vec![Write::Put(id, key.clone(), record)]);
+                }
+                (Outcome::Deleted(Some(_)), _) => engine.apply(vec![Write::Remove(id, key.clone())]),
+                (Outcome::Written(_) | Outcome::Deleted(None) | Outcome::Conflict(_), _) => {}
+            }
+            outcome
+        })
+        .await
+    }
+
+    /// Reads a key that this node serves.
+    pub(crate) async fn read_here(&self, key: &Key) -> Result<Option<Record>, Error> {
+        key.check(self.shared.space)?;
+        let id = key.id(self.shared.space);
+        self.at_key(id, |_, engine| engine.get(id, key)).await
+    }
+}

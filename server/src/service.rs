@@ -1,0 +1,298 @@
+//! The service for clients.
+
+use std::ops::ControlFlow;
+
+use chordata_protocol::message::Found;
+use chordata_protocol::procedure::admit::{Admit, NotAdmitted};
+use chordata_protocol::ring::{Change, Event};
+use chordata_protocol::{
+    BadInput, Id, Key, Membership, Operation, Outcome, Peer, Placement, Policy, Range, Record, Request,
+    Response, Value, Version,
+};
+use chordata_rpc::service::{
+    Admission, Answer, Chordata, ConnInfo, Error, FingerRefresh, FingerRow, Joiner, Numbered, Numbering,
+    Options, Page, ScanOptions, Status, Trip,
+};
+use chordata_store::Engine;
+use tarpc::context::Context;
+
+use crate::node::Node;
+use crate::peers::ANSWER_BYTES_MAX;
+use crate::trace;
+
+/// Keys in one page, at most.
+const PAGE_MAX: usize = 10_000;
+
+impl Chordata for Node {
+    async fn put(
+        self,
+        context: Context,
+        key: Key,
+        value: Value,
+        options: Options,
+    ) -> Result<Answer<Outcome>, Error> {
+        let number = trace::request_of(&context);
+        self.apply_routed("put", key, Operation::Put(value), options, number).await
+    }
+
+    async fn get(self, context: Context, key: Key, options: Options) -> Result<Answer<Option<Record>>, Error> {
+        self.read_routed(key, options, trace::request_of(&context)).await
+    }
+
+    async fn get_node(self, _: Context, number: u32, attribute: String) -> Result<Numbered<String>, Error> {
+        self.numbered(|membership| node_attribute(membership, number, &attribute))
+    }
+
+    async fn get_conn_info(self, _: Context) -> Result<Numbered<Vec<ConnInfo>>, Error> {
+        self.numbered(|membership| Ok(conn_info(membership)))
+    }
+
+    async fn connect(self, context: Context, node: Joiner) -> Result<Admission, Error> {
+        let Joiner { address, placement } = node;
+        let (is_member, middle) = self.inspect(|ring, _| (ring.is_member(), ring.widest_middle()));
+        if !is_member {
+            return Err(Error::NotMember);
+        }
+        if address == self.me().address {
+            return Err(Error::IdTaken(self.me().id, address));
+        }
+        if let Placement::Fixed(id) = placement
+            && !self.space().contains(id)
+        {
+            return Err(BadInput::IdOutsideRing(id.to_literal(), self.space().bits()).into());
+        }
+        let walk =
+            Admit::new(self.space(), self.hop_limit(), self.me(), address, placement, middle);
+        match self.drive("connect", walk, trace::request_of(&context)).await {
+            Ok(place) => Ok(Admission {
+                id: place.id,
+                predecessor: place.predecessor,
+                successor: place.successor,
+                settings: self.cluster().clone(),
+            }),
+            Err(NotAdmitted::Taken(taker)) => Err(Error::IdTaken(taker.id, taker.address)),
+            Err(NotAdmitted::NotLocated(reason)) => Err(Error::Unavailable(reason.to_string())),
+            Err(NotAdmitted::Unsettled) => Err(Error::Unavailable(
+                "no place could be granted: the ring is changing, or every place is taken".to_owned(),
+            )),
+        }
+    }
+
+    async fn update_numbers(self, _: Context) -> Result<Numbering, Error> {
+        self.must_be_member()?;
+        Ok(self.renumber().await)
+    }
+
+    async fn update_finger_table(self, _: Context) -> Result<FingerRefresh, Error> {
+        self.must_be_member()?;
+        Ok(self.refresh_all().await)
+    }
+
+    async fn delete(self, context: Context, key: Key, options: Options) -> Result<Answer<Outcome>, Error> {
+        let number = trace::request_of(&context);
+        self.apply_routed("delete", key, Operation::Delete, options, number).await
+    }
+
+    async fn compare_and_swap(
+        self,
+        context: Context,
+        key: Key,
+        expected: Option<Version>,
+        value: Option<Value>,
+        options: Options,
+    ) -> Result<Answer<Outcome>, Error> {
+        let operation = Operation::CompareAndSwap { expected, value };
+        self.apply_routed("compare_and_swap", key, operation, options, trace::request_of(&context)).await
+    }
+
+    async fn put_many(
+        self,
+        context: Context,
+        entries: Vec<(Key, Value)>,
+        options: Options,
+    ) -> Vec<Result<Outcome, Error>> {
+        let items = entries.into_iter().map(|(key, value)| (key, Operation::Put(value))).collect();
+        self.apply_each(items, options, trace::request_of(&context)).await
+    }
+
+    async fn get_many(
+        self,
+        context: Context,
+        keys: Vec<Key>,
+        options: Options,
+    ) -> Vec<Result<Option<Record>, Error>> {
+        let mut answers = self.read_each(keys, options, trace::request_of(&context)).await;
+        let mut bytes = 0;
+        for answer in &mut answers {
+            bytes += answer.as_ref().ok().and_then(Option::as_ref).map_or(0, |record| record.value.len()) + 64;
+            if bytes > ANSWER_BYTES_MAX {
+                *answer = Err(Error::Overloaded);
+            }
+        }
+        answers
+    }
+
+    async fn scan(self, _: Context, options: ScanOptions) -> Result<Page, Error> {
+        self.must_be_member()?;
+        let space = self.space();
+        Ok(self.inspect(|ring, engine| match ring.serving() {
+            Some(range) => page(engine, range, options, |key| key.id(space)),
+            None => Page { entries: Vec::new(), more: false, range: None },
+        }))
+    }
+
+    async fn find(self, context: Context, target: Id, policy: Policy) -> Result<Found, Error> {
+        let response = self.answer(Request::Find { target, policy });
+        let Response::Found(found) = response else { return Err(Error::NotMember) };
+        if trace::is_on() {
+            self.trace_find(trace::request_of(&context), target, &found);
+        }
+        Ok(found)
+    }
+
+    async fn lookup(self, context: Context, target: Id, policy: Policy) -> Result<Trip, Error> {
+        self.must_be_member()?;
+        if !self.space().contains(target) {
+            return Err(BadInput::IdOutsideRing(target.to_literal(), self.space().bits()).into());
+        }
+        self.lookup_here(target, policy, trace::request_of(&context)).await
+    }
+
+    async fn fingers(self, _: Context) -> Result<Vec<FingerRow>, Error> {
+        self.must_be_member()?;
+        let (space, me) = (self.space(), self.me().id);
+        Ok(self.inspect(|ring, _| {
+            let runs = ring.fingers().runs().iter();
+            runs.map(|run| FingerRow {
+                from: run.from,
+                to: run.to,
+                start: space.finger_start(me, run.from),
+                node: run.peer.clone(),
+            })
+            .collect()
+        }))
+    }
+
+    async fn depart(self, _: Context) -> Result<(), Error> {
+        self.must_be_member()?;
+        let mut changes = self.watch();
+        self.event(Event::Depart);
+        loop {
+            match changes.recv().await {
+                Ok(Change::Left) => return Ok(()),
+                Ok(Change::DepartFailed(reason)) => return Err(Error::Unavailable(reason.to_owned())),
+                Ok(_) => {}
+                // Too many changes to have seen them all: the state tells.
+                Err(_) if self.inspect(|ring, _| ring.has_left()) => return Ok(()),
+                Err(_) => {}
+            }
+        }
+    }
+
+    async fn status(self, _: Context) -> Result<Status, Error> {
+        Ok(self.status_now())
+    }
+}
+
+impl Node {
+    fn must_be_member(&self) -> Result<(), Error> {
+        if self.inspect(|ring, _| ring.is_member()) { Ok(()) } else { Err(Error::NotMember) }
+    }
+
+    /// How this node is.
+    pub fn status_now(&self) -> Status {
+        let space = self.space();
+        self.inspect(|ring, engine| {
+            let number = ring.membership().and_then(|membership| membership.number(ring.me().id));
+            let serving = ring.serving();
+            Status {
+                me: ring.me().clone(),
+                settings: self.cluster().clone(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                uptime: self.uptime(),
+                number: number.and_then(|number| u32::try_from(number).ok()),
+                stale: ring.is_membership_stale(),
+                member: ring.is_member(),
+                predecessor: ring.predecessor().clone(),
+                successors: ring.successors().entries().to_vec(),
+                serving,
+                share: serving.map_or(0.0, |range| space.share(range.low, range.high)),
+                handing_over: ring.is_handing_over(),
+                keys: engine.keys(),
+                bytes: engine.bytes(),
+                known: u32::try_from(ring.known().len()).unwrap_or(u32::MAX),
+            }
+        })
+    }
+
+    fn numbered<T>(&self, take: impl FnOnce(&Membership) -> Result<T, Error>) -> Result<Numbered<T>, Error> {
+        self.must_be_member()?;
+        self.inspect(|ring, _| {
+            let Some(membership) = ring.membership() else {
+                let reason = "the ring has not been numbered yet: try again, or call update_numbers";
+                return Err(Error::Unavailable(reason.to_owned()));
+            };
+            let value = take(membership)?;
+            Ok(Numbered { value, stamp: membership.stamp(), stale: ring.is_membership_stale() })
+        })
+    }
+}
+
+fn count(membership: &Membership) -> u32 {
+    u32::try_from(membership.nodes().len()).unwrap_or(u32::MAX)
+}
+
+fn node_attribute(membership: &Membership, number: u32, attribute: &str) -> Result<String, Error> {
+    let place = number as usize;
+    let node = membership.nodes().get(place);
+    let node = node.ok_or(Error::NoSuchNumber { number, count: count(membership) })?;
+    let id_of = |peer: Option<&Peer>| peer.map_or(String::new(), |peer| peer.id.to_literal());
+    match attribute {
+        "address" => Ok(node.address.to_string()),
+        "host" => Ok(node.address.host().to_owned()),
+        "port" => Ok(node.address.port().unwrap_or(0).to_string()),
+        "id" => Ok(node.id.to_literal()),
+        "number" => Ok(number.to_string()),
+        "successor" => Ok(id_of(membership.successor(place))),
+        "predecessor" => Ok(id_of(membership.predecessor(place))),
+        _ => Err(Error::NoSuchAttribute(attribute.to_owned())),
+    }
+}
+
+fn conn_info(membership: &Membership) -> Vec<ConnInfo> {
+    let nodes = (0u32..).zip(membership.nodes());
+    nodes
+        .map(|(number, peer)| ConnInfo {
+            address: peer.address.clone(),
+            port: peer.address.port().unwrap_or(0),
+            id: peer.id,
+            number,
+            successor: membership.successor(number as usize).map_or(peer.id, |next| next.id),
+        })
+        .collect()
+}
+
+/// Some of the keys of a range: at most a frame of them.
+fn page(engine: &dyn Engine, range: Range, options: ScanOptions, id: impl Fn(&Key) -> Id) -> Page {
+    let limit = (options.limit as usize).clamp(1, PAGE_MAX);
+    let after = options.after.map(|key| (id(&key), key));
+    let (mut entries, mut bytes, mut more) = (Vec::new(), 0, false);
+    engine.scan(range, after.as_ref(), &mut |_, key, record| {
+        let matches = match key {
+            Key::Bytes(bytes) => bytes.starts_with(&options.prefix),
+            Key::Literal(_) => options.prefix.is_empty(),
+        };
+        if !matches {
+            return ControlFlow::Continue(());
+        }
+        bytes += key.size() + 64 + if options.values { record.value.len() } else { 0 };
+        if entries.len() == limit || (bytes > ANSWER_BYTES_MAX && !entries.is_empty()) {
+            more = true;
+            return ControlFlow::Break(());
+        }
+        let value = options.values.then(|| record.value.clone());
+        entries.push((key.clone(), record.version, value));
+        ControlFlow::Continue(())
+    });
+    Page { entries, more, range: Some(range) }
+}

@@ -1,0 +1,462 @@
+//! From settings to a node in the ring.
+//!
+//! | has it been in a ring before? | is there somebody to join? | what it does |
+//! |---|---|---|
+//! | no | no, or `bootstrap` | starts a ring |
+//! | no | yes | asks again and again for `join_timeout`, then gives up: never a second ring by silence |
+//! | yes | whom it knows answers | comes back under its id |
+//! | yes | nobody answers for a moment | is its ring's only node until others come back: they were one ring, and will be |
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chordata_protocol::ring::{Change, Event, Ring, RingSettings};
+use chordata_protocol::{Address, Id, Peer, Placement, Space};
+use chordata_rpc::kind::{ForClients, ForRing};
+use chordata_rpc::net::{self, Listener};
+use chordata_rpc::service::{Admission, Chordata, ClusterId, ClusterSettings, Error, Joiner};
+use chordata_rpc::service::Ring as RingService;
+use chordata_rpc::{CallFailure, Credentials, Handlers, Net, Pool, PoolSettings, Session};
+use chordata_store::MemoryEngine;
+use futures::future::BoxFuture;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use crate::identity::{DataDirectory, DataError, Identity};
+use crate::node::Node;
+use crate::settings::{Resolved, SettingsError};
+
+/// How long a node that was in a ring looks for others of it before it goes on alone.
+const RETURN_PATIENCE: Duration = Duration::from_secs(2);
+/// First and longest pause between two rounds of asking to be admitted.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// How long one node may take to admit.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// How often known addresses are written at most.
+const KNOWN_EVERY: Duration = Duration::from_millis(300);
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Mend the settings.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// Mend or move the data directory.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// Listen elsewhere.
+    #[error("{0}")]
+    Listen(String),
+    /// Nobody to join answered in time.
+    #[error("no ring to join: {0}")]
+    NoRing(String),
+    /// The ring does not take this node.
+    #[error("{0}")]
+    NotAdmitted(String),
+    /// The operating system gives no randomness.
+    #[error("the operating system gives no random bits: {0}")]
+    Random(String),
+}
+
+impl StartError {
+    /// The exit code of a server that did not start: 2 bad settings, 4 no ring, 1 all else.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            StartError::Settings(_) => 2,
+            StartError::NoRing(_) => 4,
+            StartError::Data(_)
+            | StartError::Listen(_)
+            | StartError::NotAdmitted(_)
+            | StartError::Random(_) => 1,
+        }
+    }
+}
+
+/// A running node.
+pub struct Started {
+    /// The node.
+    pub node: Node,
+    /// Where it listens.
+    pub listening: SocketAddr,
+    stop: watch::Sender<bool>,
+    server: JoinHandle<()>,
+    keeper: JoinHandle<()>,
+}
+
+impl Started {
+    /// Ends when the node has left the ring for good.
+    pub async fn left(&self) {
+        let mut changes = self.node.watch();
+        while !self.node.inspect(|ring, _| ring.has_left()) {
+            if let Err(tokio::sync::broadcast::error::RecvError::Closed) = changes.recv().await {
+                return;
+            }
+        }
+    }
+
+    /// Stops the process's part: timers, connections, writing. The node stays a member of the ring.
+    pub async fn stop(self) {
+        self.node.stop();
+        self.stop.send_replace(true);
+        // A task that panicked has nothing more to do either.
+        let _ = self.server.await;
+        self.keeper.abort();
+    }
+}
+
+#[derive(Clone)]
+struct Door(Node);
+
+impl Handlers for Door {
+    fn chordata(&self, session: Session<ForClients>) -> BoxFuture<'static, ()> {
+        Box::pin(session.run(Chordata::serve(self.0.clone())))
+    }
+
+    fn ring(&self, session: Session<ForRing>) -> BoxFuture<'static, ()> {
+        Box::pin(session.run(RingService::serve(self.0.clone())))
+    }
+}
+
+/// 128 random bits.
+fn random_bits() -> Result<u128, StartError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| StartError::Random(error.to_string()))?;
+    Ok(u128::from_le_bytes(bytes))
+}
+
+/// A node that is on its way into a ring.
+struct Starting {
+    settings: Resolved,
+    net: Arc<dyn Net>,
+    listener: Box<dyn Listener>,
+    listening: SocketAddr,
+    me: Address,
+    data: Option<DataDirectory>,
+    credentials: Credentials,
+    pool: Pool,
+}
+
+/// Where in which ring.
+struct Place {
+    id: Id,
+    cluster: ClusterSettings,
+    /// Whom to join behind; none: nobody is there.
+    predecessor: Option<Peer>,
+}
+
+/// Starts a node; returns when it is in a ring.
+///
+/// # Errors
+/// When it cannot listen, its data directory cannot be used, or no ring takes it.
+pub async fn start(settings: Resolved, net: Arc<dyn Net>) -> Result<Started, StartError> {
+    let data = settings.data.as_deref().map(DataDirectory::open).transpose()?;
+    let listener = net.listen(settings.listen).await;
+    let listener =
+        listener.map_err(|error| StartError::Listen(net::listen_failure(settings.listen, &error)))?;
+    let listening =
+        listener.local_address().map_err(|error| StartError::Listen(error.to_string()))?;
+    let me = settings.advertised(listening)?;
+    let identity = match &data {
+        Some(data) => data.identity()?,
+        None => None,
+    };
+    if let (Some(identity), Some(id)) = (&identity, settings.id)
+        && identity.id != id
+    {
+        return Err(StartError::NotAdmitted(format!(
+            "the data directory belongs to the node at {:?}, --id says {id:?}: leave --id away, or use another directory",
+            identity.id
+        )));
+    }
+    let cluster = identity.as_ref().map(|identity| identity.cluster.cluster);
+    if let (Some(kept), Some(set)) = (cluster, settings.cluster)
+        && kept != set
+    {
+        return Err(StartError::NotAdmitted(format!(
+            "the data directory belongs to cluster {kept}, the settings say {set}"
+        )));
+    }
+    let credentials = Credentials::new(cluster.or(settings.cluster), settings.secret.clone());
+    let pool = Pool::new(net.clone(), credentials.clone(), PoolSettings {
+        connect_timeout: settings.ring.call_timeout,
+        ..PoolSettings::default()
+    });
+    let starting = Starting { settings, net, listener, listening, me, data, credentials, pool };
+    match identity {
+        Some(identity) => starting.come_back(identity).await,
+        None => starting.come_first().await,
+    }
+}
+
+impl Starting {
+    /// It has been in a ring: back to it, under its id.
+    async fn come_back(self, mut identity: Identity) -> Result<Started, StartError> {
+        identity.incarnation += 1;
+        let space = Space::new(identity.cluster.bits).unwrap_or_default();
+        let known = match &self.data {
+            Some(data) => data.known(space)?,
+            None => Vec::new(),
+        };
+        let mut contacts: Vec<Address> = known.iter().map(|peer| peer.address.clone()).collect();
+        contacts.extend(self.settings.join.iter().cloned());
+        contacts.sort();
+        contacts.dedup();
+        contacts.retain(|address| *address != self.me);
+        let placement = Placement::Fixed(identity.id);
+        let patience = if contacts.is_empty() { Duration::ZERO } else { RETURN_PATIENCE };
+        let admission = match self.ask_admission(&contacts, placement, patience).await {
+            Ok(admission) => Some(admission),
+            Err(StartError::NoRing(reason)) => {
+                if !contacts.is_empty() {
+                    warn!("none of the {} nodes that this one knew answers: going on alone ({reason})", contacts.len());
+                }
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        let place = Place {
+            id: identity.id,
+            cluster: identity.cluster.clone(),
+            predecessor: admission.map(|admission| admission.predecessor),
+        };
+        self.run(place, identity.store, identity.incarnation, &known).await
+    }
+
+    /// It has never been in a ring.
+    async fn come_first(self) -> Result<Started, StartError> {
+        let store = random_bits()?;
+        if self.settings.join.is_empty() || self.settings.bootstrap {
+            let id = self.first_id();
+            let cluster = match self.credentials.cluster() {
+                Some(cluster) => cluster,
+                None => ClusterId(random_bits()?.to_be_bytes()),
+            };
+            let cluster = ClusterSettings {
+                cluster,
+                bits: self.settings.ring.space.bits(),
+                successors: u8::try_from(self.settings.ring.successors).unwrap_or(u8::MAX),
+            };
+            return self.run(Place { id, cluster, predecessor: None }, store, 1, &[]).await;
+        }
+        let contacts: Vec<Address> =
+            self.settings.join.iter().filter(|address| **address != self.me).cloned().collect();
+        let patience = self.settings.join_timeout;
+        let admission = self.ask_admission(&contacts, self.settings.placement, patience).await?;
+        let Admission { id, predecessor, settings: cluster, .. } = admission;
+        self.run(Place { id, cluster, predecessor: Some(predecessor) }, store, 1, &[]).await
+    }
+
+    fn first_id(&self) -> Id {
+        match self.settings.placement {
+            Placement::Fixed(id) => id,
+            Placement::Hash => self.settings.ring.space.hash(self.me.as_str().as_bytes()),
+            Placement::Bisect => Id::ZERO,
+        }
+    }
+
+    /// Asks one after another to be admitted, again with growing pauses, until one does or the time is up.
+    async fn ask_admission(
+        &self,
+        contacts: &[Address],
+        placement: Placement,
+        patience: Duration,
+    ) -> Result<Admission, StartError> {
+        let (deadline, mut pause) = (Instant::now() + patience, BACKOFF.0);
+        let mut last = "there is nobody to ask but this node itself".to_owned();
+        loop {
+            for contact in contacts {
+                match self.ask_one(contact, placement).await {
+                    Ok(admission) => {
+                        // What was learned with the connection and what was answered must agree.
+                        if let Err(other) = self.credentials.learn(admission.settings.cluster) {
+                            return Err(StartError::NotAdmitted(format!(
+                                "{contact} belongs to cluster {}, this node to {other}",
+                                admission.settings.cluster
+                            )));
+                        }
+                        return Ok(admission);
+                    }
+                    Err(Refusal::Lasting(reason)) => return Err(StartError::NotAdmitted(reason)),
+                    Err(Refusal::Passing(reason)) => last = reason,
+                }
+            }
+            if Instant::now() + pause >= deadline {
+                return Err(StartError::NoRing(format!("{last} (tried for {} s)", patience.as_secs_f32())));
+            }
+            info!("not admitted yet: {last}; asking again");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(BACKOFF.1);
+        }
+    }
+
+    async fn ask_one(&self, contact: &Address, placement: Placement) -> Result<Admission, Refusal> {
+        let joiner = Joiner { address: self.me.clone(), placement };
+        let context = chordata_rpc::within(CONNECT_WITHIN);
+        match self.pool.client(contact).connect(context, joiner).await {
+            Ok(Ok(admission)) => Ok(admission),
+            Ok(Err(error @ (Error::IdTaken(..) | Error::BadInput(_)))) => {
+                Err(Refusal::Lasting(format!("{contact} does not admit this node: {error}")))
+            }
+            Ok(Err(error)) => Err(Refusal::Passing(format!("{contact}: {error}"))),
+            Err(error) => match CallFailure::from(error) {
+                failure @ CallFailure::Rejected(..) => Err(Refusal::Lasting(failure.to_string())),
+                failure => Err(Refusal::Passing(failure.to_string())),
+            },
+        }
+    }
+
+    /// Builds the node, lets it in, and serves.
+    async fn run(
+        self,
+        place: Place,
+        store: u128,
+        incarnation: u64,
+        known: &[Peer],
+    ) -> Result<Started, StartError> {
+        let space = Space::new(place.cluster.bits).unwrap_or_default();
+        if self.credentials.learn(place.cluster.cluster).is_err() {
+            return Err(StartError::NotAdmitted("the cluster's id changed while joining".to_owned()));
+        }
+        let ring_settings = RingSettings {
+            space,
+            successors: usize::from(place.cluster.successors).max(1),
+            ..self.settings.ring.clone()
+        };
+        let me = Peer::new(place.id, self.me.clone());
+        let seed = u64::try_from(random_bits()? & u128::from(u64::MAX)).unwrap_or(0);
+        let ring = Ring::new(ring_settings, me, seed, known);
+        let node = Node::new(ring, Box::new(MemoryEngine::default()), place.cluster.clone(), self.pool.clone());
+        if let Some(data) = &self.data {
+            data.save_identity(&Identity { store, incarnation, id: place.id, cluster: place.cluster.clone() })?;
+        }
+        let (stop, stopped) = watch::channel(false);
+        let server = {
+            let mut stopped = stopped.clone();
+            let shutdown = async move {
+                // An error: whoever could stop it is gone.
+                let _ = stopped.wait_for(|stopped| *stopped).await;
+            };
+            let (credentials, limits) = (self.credentials.clone(), self.settings.limits);
+            tokio::spawn(chordata_rpc::serve(self.listener, credentials, limits, Door(node.clone()), shutdown))
+        };
+        let (keeper_ready, ready) = oneshot::channel();
+        let keeper = tokio::spawn(keep(self.data, node.clone(), keeper_ready));
+        // An error: the keeper ended, and said why.
+        let _ = ready.await;
+        let started = Started { node: node.clone(), listening: self.listening, stop, server, keeper };
+        let joining = Joining {
+            node: &node,
+            pool: &self.pool,
+            net: &self.net,
+            patience: self.settings.join_timeout,
+            contacts: &self.settings.join,
+        };
+        match joining.enter(place.predecessor).await {
+            Ok(()) => Ok(started),
+            Err(error) => {
+                started.stop().await;
+                Err(error)
+            }
+        }
+    }
+}
+
+enum Refusal {
+    Passing(String),
+    Lasting(String),
+}
+
+struct Joining<'a> {
+    node: &'a Node,
+    pool: &'a Pool,
+    net: &'a Arc<dyn Net>,
+    patience: Duration,
+    contacts: &'a [Address],
+}
+
+impl Joining<'_> {
+    /// Enters the ring behind the predecessor, asking for the place again if the ring changes meanwhile.
+    async fn enter(&self, predecessor: Option<Peer>) -> Result<(), StartError> {
+        let Some(mut predecessor) = predecessor else {
+            self.node.event(Event::StartAlone);
+            return Ok(());
+        };
+        let deadline = Instant::now() + self.patience.max(CONNECT_WITHIN);
+        loop {
+            let mut changes = self.node.watch();
+            self.node.event(Event::StartJoin(predecessor.clone()));
+            loop {
+                let remaining = deadline.saturating_duration_since(Instant::now());
+                match tokio::time::timeout(remaining, changes.recv()).await {
+                    Ok(Ok(Change::Joined)) => return Ok(()),
+                    Ok(Ok(Change::JoinFailed)) => break,
+                    Ok(_) => {}
+                    Err(_) => {
+                        return Err(StartError::NoRing("the ring changed too fast to enter it".to_owned()));
+                    }
+                }
+            }
+            predecessor = self.place_again(&predecessor, deadline).await?;
+        }
+    }
+
+    async fn place_again(&self, last: &Peer, deadline: Instant) -> Result<Peer, StartError> {
+        let mut pause = BACKOFF.0;
+        let me = self.node.me();
+        loop {
+            for contact in std::iter::once(&last.address).chain(self.contacts) {
+                if *contact == me.address {
+                    continue;
+                }
+                let joiner = Joiner { address: me.address.clone(), placement: Placement::Fixed(me.id) };
+                let context = chordata_rpc::within(CONNECT_WITHIN);
+                if let Ok(Ok(admission)) = self.pool.client(contact).connect(context, joiner).await {
+                    return Ok(admission.predecessor);
+                }
+            }
+            if Instant::now() + pause >= deadline {
+                return Err(StartError::NoRing("the ring changed and did not admit this node again".to_owned()));
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(BACKOFF.1);
+        }
+    }
+}
+
+/// Writes the addresses that the node learns, and forgets everything when it has left.
+async fn keep(data: Option<DataDirectory>, node: Node, ready: oneshot::Sender<()>) {
+    let mut changes = node.watch();
+    // Nobody waits any more if this fails.
+    let _ = ready.send(());
+    let Some(data) = data else { return };
+    let mut unsaved = false;
+    loop {
+        let change = if unsaved {
+            tokio::time::timeout(KNOWN_EVERY, changes.recv()).await.ok()
+        } else {
+            Some(changes.recv().await)
+        };
+        match change {
+            Some(Ok(Change::Learned(_))) => unsaved = true,
+            Some(Ok(Change::Left)) => {
+                if let Err(error) = data.forget() {
+                    warn!(%error, "the node has left the ring, but is not forgotten on disk");
+                }
+                return;
+            }
+            Some(Ok(_)) => {}
+            Some(Err(tokio::sync::broadcast::error::RecvError::Lagged(_))) => unsaved = true,
+            Some(Err(tokio::sync::broadcast::error::RecvError::Closed)) => return,
+            None => {
+                let peers: Vec<Peer> = node.inspect(|ring, _| ring.known().peers().collect());
+                match data.save_known(&peers) {
+                    Ok(()) => unsaved = false,
+                    Err(error) => warn!(%error, "known addresses are not saved"),
+                }
+            }
+        }
+    }
+}
