@@ -58,13 +58,17 @@ pub enum DataError {
     #[error("the data directory {0} cannot be used: {1}")]
     Io(PathBuf, io::Error),
     /// Another process has it.
-    #[error("the data directory {0} is in use by another server: give each node a --data directory of its own")]
+    #[error(
+        "the data directory {0} is in use by another server: give each node a --data directory of its own"
+    )]
     Locked(PathBuf),
     /// Somebody else wrote it, or a disk is broken.
     #[error("{0} is damaged: {1}. Move it away to start this node anew")]
     Damaged(PathBuf, String),
     /// A later version wrote it.
-    #[error("{0} has format {1}, this program knows format {FORMAT}: use the version that wrote it, or a later one")]
+    #[error(
+        "{0} has format {1}, this program knows format {FORMAT}: use the version that wrote it, or a later one"
+    )]
     Newer(PathBuf, u32),
 }
 
@@ -84,8 +88,7 @@ impl DataDirectory {
         let failed = |error| DataError::Io(path.to_owned(), error);
         std::fs::create_dir_all(path).map_err(failed)?;
         let lock = path.join("lock");
-        let lock =
-            OpenOptions::new().create(true).truncate(false).write(true).open(lock).map_err(failed)?;
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(lock).map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => Ok(DataDirectory { path: path.to_owned(), _lock: lock }),
             Err(std::fs::TryLockError::WouldBlock) => Err(DataError::Locked(path.to_owned())),
@@ -102,7 +105,9 @@ impl DataDirectory {
         let Some(text) = self.read(&path)? else { return Ok(None) };
         let damaged = |reason: String| DataError::Damaged(path.clone(), reason);
         let format = text.parse::<toml::Table>().ok().and_then(|table| table.get("format")?.as_integer());
-        if let Some(format) = format.and_then(|format| u32::try_from(format).ok()).filter(|format| *format > FORMAT) {
+        if let Some(format) =
+            format.and_then(|format| u32::try_from(format).ok()).filter(|format| *format > FORMAT)
+        {
             return Err(DataError::Newer(path.clone(), format));
         }
         let file: IdentityFile = toml::from_str(&text).map_err(|error| damaged(error.to_string()))?;

@@ -15,7 +15,7 @@
 //! Until replicas are built, a node that dies takes the values it held with it; its place on the ring, its id and the
 //! addresses it knew are kept on disk ([`identity`]).
 
-// pub mod agent;
+pub mod agent;
 pub mod command;
 pub mod identity;
 pub mod logging;

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use chordata_server::agent::{self, AgentCommand};
 use chordata_server::command::{self, ServeArguments};
 use clap::{Parser, Subcommand};
 
@@ -21,12 +22,19 @@ struct Arguments {
 enum Command {
     /// Run a node (what happens without a command, too)
     Serve(Box<ServeArguments>),
+    /// What the driver runs on hosts
+    #[command(hide = true)]
+    Agent {
+        #[command(subcommand)]
+        command: AgentCommand,
+    },
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match arguments.command {
         Some(Command::Serve(serve)) => command::serve(*serve),
+        Some(Command::Agent { command }) => agent::run(command),
         None => command::serve(arguments.serve),
     }
 }

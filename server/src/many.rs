@@ -140,7 +140,8 @@ impl Node {
             return answers;
         }
         let Route::Entry(policy) = options.route else { return Vec::new() };
-        let mut items: Vec<Item<E, E::Output>> = items.into_iter().map(|(key, what)| self.item(key, what)).collect();
+        let mut items: Vec<Item<E, E::Output>> =
+            items.into_iter().map(|(key, what)| self.item(key, what)).collect();
         self.route_each(&mut items, policy, number).await;
         let lost = || Err(Error::Unavailable("the ring kept changing".to_owned()));
         items.into_iter().map(|item| item.answer.unwrap_or_else(lost)).collect()
@@ -192,7 +193,8 @@ impl Node {
                 first || bytes <= CALL_BYTES_MAX
             })
             .collect();
-        let load = batch.iter().map(|place| (items[*place].key.clone(), items[*place].what.clone())).collect();
+        let load =
+            batch.iter().map(|place| (items[*place].key.clone(), items[*place].what.clone())).collect();
         match E::there(self, &owner, load, number).await {
             Carried::Answered(Ok(answers)) => {
                 let moved = answers.iter().any(|answer| settled(answer.clone()).is_none());

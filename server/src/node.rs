@@ -104,10 +104,6 @@ impl Node {
         self.shared.hop_limit
     }
 
-    pub(crate) fn call_timeout(&self) -> Duration {
-        self.shared.call_timeout
-    }
-
     pub(crate) fn pool(&self) -> &Pool {
         &self.shared.pool
     }
@@ -251,7 +247,12 @@ impl Node {
 
     /// Asks a node. A node that certainly cannot be reached is not asked for its answer's sake again here: that is
     /// the state machine's business.
-    pub(crate) async fn call(&self, to: &Peer, request: Request, number: u128) -> Result<Response, CallError> {
+    pub(crate) async fn call(
+        &self,
+        to: &Peer,
+        request: Request,
+        number: u128,
+    ) -> Result<Response, CallError> {
         if to.address == self.shared.me.address {
             return Ok(self.answer(request));
         }

@@ -38,11 +38,7 @@ impl Ring for Node {
         result
     }
 
-    async fn apply_many(
-        self,
-        _: Context,
-        entries: Vec<(Key, Operation)>,
-    ) -> Vec<Result<Outcome, Error>> {
+    async fn apply_many(self, _: Context, entries: Vec<(Key, Operation)>) -> Vec<Result<Outcome, Error>> {
         let mut answers = Vec::with_capacity(entries.len());
         for (key, operation) in &entries {
             answers.push(self.apply_here(key, operation).await);
@@ -54,7 +50,8 @@ impl Ring for Node {
         let (mut answers, mut bytes) = (Vec::with_capacity(keys.len()), 0);
         for key in &keys {
             let answer = self.read_here(key).await;
-            bytes += answer.as_ref().ok().and_then(Option::as_ref).map_or(0, |record| record.value.len()) + 64;
+            bytes +=
+                answer.as_ref().ok().and_then(Option::as_ref).map_or(0, |record| record.value.len()) + 64;
             answers.push(if bytes > ANSWER_BYTES_MAX { Err(Error::Overloaded) } else { answer });
         }
         answers

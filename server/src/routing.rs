@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use chordata_protocol::procedure::lookup::{self, Located, Lookup, NotLocated};
 use chordata_protocol::{Id, Key, Operation, Outcome, Peer, Policy, Record, Why};
-use chordata_rpc::service::{Answer, Error, Options, Route, Trip};
 use chordata_rpc::CallFailure;
+use chordata_rpc::service::{Answer, Error, Options, Route, Trip};
 use tokio::time::Instant;
 
 use crate::node::Node;

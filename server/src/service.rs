@@ -35,7 +35,12 @@ impl Chordata for Node {
         self.apply_routed("put", key, Operation::Put(value), options, number).await
     }
 
-    async fn get(self, context: Context, key: Key, options: Options) -> Result<Answer<Option<Record>>, Error> {
+    async fn get(
+        self,
+        context: Context,
+        key: Key,
+        options: Options,
+    ) -> Result<Answer<Option<Record>>, Error> {
         self.read_routed(key, options, trace::request_of(&context)).await
     }
 
@@ -61,8 +66,7 @@ impl Chordata for Node {
         {
             return Err(BadInput::IdOutsideRing(id.to_literal(), self.space().bits()).into());
         }
-        let walk =
-            Admit::new(self.space(), self.hop_limit(), self.me(), address, placement, middle);
+        let walk = Admit::new(self.space(), self.hop_limit(), self.me(), address, placement, middle);
         match self.drive("connect", walk, trace::request_of(&context)).await {
             Ok(place) => Ok(Admission {
                 id: place.id,
@@ -124,7 +128,8 @@ impl Chordata for Node {
         let mut answers = self.read_each(keys, options, trace::request_of(&context)).await;
         let mut bytes = 0;
         for answer in &mut answers {
-            bytes += answer.as_ref().ok().and_then(Option::as_ref).map_or(0, |record| record.value.len()) + 64;
+            bytes +=
+                answer.as_ref().ok().and_then(Option::as_ref).map_or(0, |record| record.value.len()) + 64;
             if bytes > ANSWER_BYTES_MAX {
                 *answer = Err(Error::Overloaded);
             }
@@ -220,7 +225,8 @@ impl Node {
                 handing_over: ring.is_handing_over(),
                 keys: engine.keys(),
                 bytes: engine.bytes(),
-                known: u32::try_from(ring.known().len()).unwrap_or(u32::MAX),
+                known: u32::try_from(ring.known().peers().count()).unwrap_or(u32::MAX),
+                silent: ring.known().silent_peers().collect(),
             }
         })
     }

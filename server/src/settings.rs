@@ -150,9 +150,7 @@ pub enum SettingsError {
     )]
     NeedsSecret(IpAddr),
     /// The node would be reached at no address.
-    #[error(
-        "listening on {0} needs --advertise HOST: the address at which the other nodes reach this one"
-    )]
+    #[error("listening on {0} needs --advertise HOST: the address at which the other nodes reach this one")]
     NeedsAdvertise(SocketAddr),
 }
 
@@ -201,9 +199,9 @@ impl Settings {
         let ring = self.ring()?;
         let id = match &self.id {
             None => None,
-            Some(text) => Some(
-                ring.space.parse(text).map_err(|error| impossible("id", text, &error.to_string()))?,
-            ),
+            Some(text) => {
+                Some(ring.space.parse(text).map_err(|error| impossible("id", text, &error.to_string()))?)
+            }
         };
         let cluster = match &self.cluster {
             None => None,
@@ -228,9 +226,8 @@ impl Settings {
             listen,
             advertise: self.advertise,
             join: self.join.iter().map(|text| with_port(text)).collect::<Result<_, _>>()?,
-            join_timeout: Duration::try_from_secs_f64(join_timeout).map_err(|error| {
-                impossible("join_timeout", &join_timeout.to_string(), &error.to_string())
-            })?,
+            join_timeout: Duration::try_from_secs_f64(join_timeout)
+                .map_err(|error| impossible("join_timeout", &join_timeout.to_string(), &error.to_string()))?,
             bootstrap: self.bootstrap.unwrap_or(false),
             placement: match (id, self.placement) {
                 (Some(id), _) => Placement::Fixed(id),
@@ -263,15 +260,19 @@ impl Settings {
         }
         let host = if text == "localhost" { "127.0.0.1" } else { text.as_str() };
         let ip: IpAddr = host.trim_start_matches('[').trim_end_matches(']').parse().map_err(|_| {
-            impossible("listen", text, "it must be an IP address of this machine, or IP:PORT ([IP]:PORT for IPv6)")
+            impossible(
+                "listen",
+                text,
+                "it must be an IP address of this machine, or IP:PORT ([IP]:PORT for IPv6)",
+            )
         })?;
         Ok(SocketAddr::new(ip, self.port.unwrap_or(PORT_DEFAULT)))
     }
 
     fn secret(&self) -> Result<Option<Secret>, SettingsError> {
         let Some(path) = &self.secret_file else { return Ok(None) };
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| SettingsError::Unreadable(path.clone(), error))?;
+        let text =
+            std::fs::read_to_string(path).map_err(|error| SettingsError::Unreadable(path.clone(), error))?;
         let secret = Secret::new(&text)
             .map_err(|error| impossible("secret_file", &path.display().to_string(), &error.to_string()))?;
         Ok(Some(secret))
@@ -369,11 +370,13 @@ impl Resolved {
     /// When `advertise` is no host and port.
     pub fn advertised(&self, listening: SocketAddr) -> Result<Address, SettingsError> {
         let Some(text) = &self.advertise else { return Ok(Address::new(&listening.to_string())) };
-        let has_port = text.rsplit_once(':').is_some_and(|(host, _)| !host.contains(':') || host.ends_with(']'));
+        let has_port =
+            text.rsplit_once(':').is_some_and(|(host, _)| !host.contains(':') || host.ends_with(']'));
         if has_port {
             return with_port(text);
         }
-        let host = if text.contains(':') && !text.starts_with('[') { format!("[{text}]") } else { text.clone() };
+        let host =
+            if text.contains(':') && !text.starts_with('[') { format!("[{text}]") } else { text.clone() };
         with_port(&format!("{host}:{}", listening.port()))
     }
 }

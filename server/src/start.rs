@@ -15,8 +15,8 @@ use chordata_protocol::ring::{Change, Event, Ring, RingSettings};
 use chordata_protocol::{Address, Id, Peer, Placement, Space};
 use chordata_rpc::kind::{ForClients, ForRing};
 use chordata_rpc::net::{self, Listener};
-use chordata_rpc::service::{Admission, Chordata, ClusterId, ClusterSettings, Error, Joiner};
 use chordata_rpc::service::Ring as RingService;
+use chordata_rpc::service::{Admission, Chordata, ClusterId, ClusterSettings, Error, Joiner};
 use chordata_rpc::{CallFailure, Credentials, Handlers, Net, Pool, PoolSettings, Session};
 use chordata_store::MemoryEngine;
 use futures::future::BoxFuture;
@@ -130,7 +130,6 @@ fn random_bits() -> Result<u128, StartError> {
 /// A node that is on its way into a ring.
 struct Starting {
     settings: Resolved,
-    net: Arc<dyn Net>,
     listener: Box<dyn Listener>,
     listening: SocketAddr,
     me: Address,
@@ -156,8 +155,7 @@ pub async fn start(settings: Resolved, net: Arc<dyn Net>) -> Result<Started, Sta
     let listener = net.listen(settings.listen).await;
     let listener =
         listener.map_err(|error| StartError::Listen(net::listen_failure(settings.listen, &error)))?;
-    let listening =
-        listener.local_address().map_err(|error| StartError::Listen(error.to_string()))?;
+    let listening = listener.local_address().map_err(|error| StartError::Listen(error.to_string()))?;
     let me = settings.advertised(listening)?;
     let identity = match &data {
         Some(data) => data.identity()?,
@@ -180,11 +178,12 @@ pub async fn start(settings: Resolved, net: Arc<dyn Net>) -> Result<Started, Sta
         )));
     }
     let credentials = Credentials::new(cluster.or(settings.cluster), settings.secret.clone());
-    let pool = Pool::new(net.clone(), credentials.clone(), PoolSettings {
-        connect_timeout: settings.ring.call_timeout,
-        ..PoolSettings::default()
-    });
-    let starting = Starting { settings, net, listener, listening, me, data, credentials, pool };
+    let pool = Pool::new(
+        net,
+        credentials.clone(),
+        PoolSettings { connect_timeout: settings.ring.call_timeout, ..PoolSettings::default() },
+    );
+    let starting = Starting { settings, listener, listening, me, data, credentials, pool };
     match identity {
         Some(identity) => starting.come_back(identity).await,
         None => starting.come_first().await,
@@ -211,7 +210,10 @@ impl Starting {
             Ok(admission) => Some(admission),
             Err(StartError::NoRing(reason)) => {
                 if !contacts.is_empty() {
-                    warn!("none of the {} nodes that this one knew answers: going on alone ({reason})", contacts.len());
+                    warn!(
+                        "none of the {} nodes that this one knew answers: going on alone ({reason})",
+                        contacts.len()
+                    );
                 }
                 None
             }
@@ -328,9 +330,15 @@ impl Starting {
         let me = Peer::new(place.id, self.me.clone());
         let seed = u64::try_from(random_bits()? & u128::from(u64::MAX)).unwrap_or(0);
         let ring = Ring::new(ring_settings, me, seed, known);
-        let node = Node::new(ring, Box::new(MemoryEngine::default()), place.cluster.clone(), self.pool.clone());
+        let node =
+            Node::new(ring, Box::new(MemoryEngine::default()), place.cluster.clone(), self.pool.clone());
         if let Some(data) = &self.data {
-            data.save_identity(&Identity { store, incarnation, id: place.id, cluster: place.cluster.clone() })?;
+            data.save_identity(&Identity {
+                store,
+                incarnation,
+                id: place.id,
+                cluster: place.cluster.clone(),
+            })?;
         }
         let (stop, stopped) = watch::channel(false);
         let server = {
@@ -340,7 +348,13 @@ impl Starting {
                 let _ = stopped.wait_for(|stopped| *stopped).await;
             };
             let (credentials, limits) = (self.credentials.clone(), self.settings.limits);
-            tokio::spawn(chordata_rpc::serve(self.listener, credentials, limits, Door(node.clone()), shutdown))
+            tokio::spawn(chordata_rpc::serve(
+                self.listener,
+                credentials,
+                limits,
+                Door(node.clone()),
+                shutdown,
+            ))
         };
         let (keeper_ready, ready) = oneshot::channel();
         let keeper = tokio::spawn(keep(self.data, node.clone(), keeper_ready));
@@ -350,7 +364,6 @@ impl Starting {
         let joining = Joining {
             node: &node,
             pool: &self.pool,
-            net: &self.net,
             patience: self.settings.join_timeout,
             contacts: &self.settings.join,
         };
@@ -372,7 +385,6 @@ enum Refusal {
 struct Joining<'a> {
     node: &'a Node,
     pool: &'a Pool,
-    net: &'a Arc<dyn Net>,
     patience: Duration,
     contacts: &'a [Address],
 }
@@ -418,7 +430,9 @@ impl Joining<'_> {
                 }
             }
             if Instant::now() + pause >= deadline {
-                return Err(StartError::NoRing("the ring changed and did not admit this node again".to_owned()));
+                return Err(StartError::NoRing(
+                    "the ring changed and did not admit this node again".to_owned(),
+                ));
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(BACKOFF.1);

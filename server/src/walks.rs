@@ -31,9 +31,7 @@ impl Node {
                             "{handler} awaits {}, which is not listed",
                             question.name()
                         );
-                        out.push(async move {
-                            (ticket, self.call_for_walk(&peer, question, request).await)
-                        });
+                        out.push(async move { (ticket, self.call_for_walk(&peer, question, request).await) });
                     }
                 }
             }
@@ -92,7 +90,8 @@ impl<T: Clone + Send + Sync + 'static> Shared<T> {
     async fn join(&self, walk: impl Future<Output = T> + Send + 'static) -> T {
         let mut result = {
             let mut running = self.running.lock();
-            match running.as_ref().filter(|result| result.has_changed().is_ok() && result.borrow().is_none()) {
+            match running.as_ref().filter(|result| result.has_changed().is_ok() && result.borrow().is_none())
+            {
                 Some(result) => result.clone(),
                 None => {
                     let (sender, result) = watch::channel(None);

@@ -19,19 +19,29 @@ impl Client {
     /// Stores many values; an outcome per key, in their order.
     pub async fn put_many(&self, entries: Vec<(Key, Value)>) -> Vec<Result<Outcome, Failure>> {
         let size = |(key, value): &(Key, Value)| key.size() + value.len();
-        self.many(entries, |(key, _)| key, size, |client, to, route, batch, limit| async move {
-            let options = client.options(route);
-            client.pool().client(&to).put_many(within(limit), batch, options).await
-        })
+        self.many(
+            entries,
+            |(key, _)| key,
+            size,
+            |client, to, route, batch, limit| async move {
+                let options = client.options(route);
+                client.pool().client(&to).put_many(within(limit), batch, options).await
+            },
+        )
         .await
     }
 
     /// Reads many values; an answer per key, in their order.
     pub async fn get_many(&self, keys: Vec<Key>) -> Vec<Result<Option<Record>, Failure>> {
-        self.many(keys, |key| key, Key::size, |client, to, route, batch, limit| async move {
-            let options = client.options(route);
-            client.pool().client(&to).get_many(within(limit), batch, options).await
-        })
+        self.many(
+            keys,
+            |key| key,
+            Key::size,
+            |client, to, route, batch, limit| async move {
+                let options = client.options(route);
+                client.pool().client(&to).get_many(within(limit), batch, options).await
+            },
+        )
         .await
     }
 
@@ -94,7 +104,8 @@ impl Client {
             return Ok(owner.address);
         }
         let owner = self.locate(id, policy).await?.owner;
-        let status = crate::status_of(self.pool(), &owner.address, self.shared.config.connect_timeout).await?;
+        let status =
+            crate::status_of(self.pool(), &owner.address, self.shared.config.connect_timeout).await?;
         match status.serving {
             Some(range) => self.shared.owners.lock().serves(&owner, range),
             None => self.shared.owners.lock().served(&owner, id),

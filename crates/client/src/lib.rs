@@ -105,11 +105,15 @@ impl Client {
     /// # Errors
     /// When none answers: the last reason.
     pub async fn connect(nodes: &[Address], config: Config) -> Result<Client, Failure> {
-        let pool = Pool::new(config.net.clone(), config.credentials.clone(), PoolSettings {
-            connections_per_peer: config.connections_per_node,
-            connect_timeout: config.connect_timeout,
-            ..PoolSettings::default()
-        });
+        let pool = Pool::new(
+            config.net.clone(),
+            config.credentials.clone(),
+            PoolSettings {
+                connections_per_peer: config.connections_per_node,
+                connect_timeout: config.connect_timeout,
+                ..PoolSettings::default()
+            },
+        );
         let mut last = Failure::NoNodes;
         for (place, address) in nodes.iter().enumerate() {
             match status_of(&pool, address, config.connect_timeout * 2).await {

@@ -33,8 +33,11 @@ impl View {
     /// What is not as it is after a quiet time, a sentence each. None: the ring is whole.
     pub fn problems(&self) -> Vec<String> {
         let members = self.members();
-        let mut problems: Vec<String> =
-            self.silent.iter().map(|(address, failure)| format!("{address} does not answer: {failure}")).collect();
+        let mut problems: Vec<String> = self
+            .silent
+            .iter()
+            .map(|(address, failure)| format!("{address} does not answer: {failure}"))
+            .collect();
         for status in self.nodes.iter().filter(|status| !status.member) {
             problems.push(format!("{} is not in the ring", status.me.address));
         }
@@ -43,7 +46,8 @@ impl View {
             let before = members[(place + members.len() - 1) % members.len()];
             let behind = members[(place + 1) % members.len()];
             if status.predecessor != before.me {
-                problems.push(format!("{me} has {} before it, not {}", status.predecessor, before.me.address));
+                problems
+                    .push(format!("{me} has {} before it, not {}", status.predecessor, before.me.address));
             }
             if status.successors.first().and_then(Successor::node) != Some(&behind.me) {
                 problems.push(format!("{me} does not have {} behind it", behind.me.address));

@@ -9,15 +9,37 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha1::{Digest, Sha1};
 
 /// Bytes in an identifier.
 pub const ID_BYTES: usize = 20;
 
 /// A point on the ring: an unsigned 160-bit number, big-endian.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Id([u8; ID_BYTES]);
+
+/// `"0x2a"` for people, 20 bytes on the wire.
+impl Serialize for Id {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.serialize_str(&self.to_literal())
+        } else {
+            self.0.serialize(serializer)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Id {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Id, D::Error> {
+        if deserializer.is_human_readable() {
+            let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+            Space::default().parse(&text).map_err(serde::de::Error::custom)
+        } else {
+            <[u8; ID_BYTES]>::deserialize(deserializer).map(Id)
+        }
+    }
+}
 
 /// As numbers: two machine comparisons, where comparing byte by byte would be a call.
 impl Ord for Id {

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::id::{Id, Space};
 
@@ -25,8 +25,29 @@ pub enum Key {
 }
 
 /// A value's bytes: at most 1 MiB.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
-pub struct Value(#[serde(with = "serde_bytes")] Vec<u8>);
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Value(Vec<u8>);
+
+/// Text for people (bytes that are no text escaped), bytes on the wire.
+impl Serialize for Value {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.collect_str(self)
+        } else {
+            serializer.serialize_bytes(&self.0)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
+        if deserializer.is_human_readable() {
+            String::deserialize(deserializer).map(|text| Value(text.into_bytes()))
+        } else {
+            serde_bytes::ByteBuf::deserialize(deserializer).map(|bytes| Value(bytes.into_vec()))
+        }
+    }
+}
 
 impl Value {
     /// The bytes, by value.

@@ -23,6 +23,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_serde::{Deserializer, Serializer};
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
+use crate::server::DEADLINE_CEILING;
+
 /// The longest message, in bytes: 1.25 MiB, so that the longest value (1 MiB) and key fit with room to spare.
 pub const FRAME_BYTES_MAX: usize = 1_310_720;
 
@@ -192,6 +194,7 @@ pub struct ServerCodec {
 
 impl ServerCodec {
     fn new(deadline_max: Duration) -> ServerCodec {
+        let deadline_max = deadline_max.min(DEADLINE_CEILING);
         ServerCodec { codec: Codec::default(), deadline_max, blank: context::current() }
     }
 }

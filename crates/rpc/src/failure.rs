@@ -57,21 +57,29 @@ impl CallFailure {
         }
     }
 
-    /// An error of tarpc's client. `sent`: had the request been written to the connection, as far as is known?
-    pub(crate) fn from_tarpc(address: &Address, error: RpcError, sent: bool, limit: Duration) -> CallFailure {
+    /// An error of tarpc's client. `encoded`: had the request been encoded, so that it may have been sent?
+    pub(crate) fn from_tarpc(
+        address: &Address,
+        error: RpcError,
+        encoded: bool,
+        limit: Duration,
+    ) -> CallFailure {
         let address = address.clone();
         match error {
             RpcError::DeadlineExceeded => CallFailure::TimedOut(address, limit),
-            RpcError::Shutdown if sent => CallFailure::Lost(address, String::from("the other end closed it")),
-            RpcError::Channel(error) if sent => CallFailure::Lost(address, with_sources(&error)),
-            RpcError::Shutdown | RpcError::Channel(_) => CallFailure::Unreachable(
-                address,
-                String::from("the connection was closed as soon as it was open"),
-            ),
-            RpcError::Send(error) => match error.downcast::<CallFailure>() {
-                Ok(failure) => *failure,
-                Err(error) => CallFailure::TooLong(error.to_string()),
-            },
+            RpcError::Shutdown if encoded => {
+                CallFailure::Lost(address, String::from("the other end closed it"))
+            }
+            RpcError::Channel(error) if encoded => CallFailure::Lost(address, with_sources(&error)),
+            RpcError::Send(error) if encoded || error.is::<CallFailure>() => {
+                match error.downcast::<CallFailure>() {
+                    Ok(failure) => *failure,
+                    Err(error) => CallFailure::TooLong(error.to_string()),
+                }
+            }
+            RpcError::Shutdown | RpcError::Channel(_) | RpcError::Send(_) => {
+                CallFailure::Unreachable(address, String::from("the other end closed the connection"))
+            }
             RpcError::Server(error) if error.kind == std::io::ErrorKind::WouldBlock => {
                 CallFailure::Overloaded(address, String::from("too many calls at once on one connection"))
             }

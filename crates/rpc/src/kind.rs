@@ -16,7 +16,7 @@ pub trait Kind: Send + Sync + 'static {
     /// Tarpc's request type.
     type Request: RequestName + Serialize + DeserializeOwned + Debug + Send + Sync + 'static;
     /// Tarpc's answer type.
-    type Response: Serialize + DeserializeOwned + Debug + Send + 'static;
+    type Response: Serialize + DeserializeOwned + Debug + Send + Unpin + 'static;
 
     /// Is it an answer of the method that was asked? Tarpc's generated stubs panic on any other, and what a peer
     /// answers must not make this process panic.

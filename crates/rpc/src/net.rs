@@ -86,9 +86,13 @@ struct TcpAcceptor(TcpListener);
 impl Listener for TcpAcceptor {
     fn accept(&mut self) -> BoxFuture<'_, io::Result<(BoxStream, String)>> {
         Box::pin(async move {
-            let (stream, peer) = self.0.accept().await?;
-            prepare(&stream)?;
-            Ok((Box::new(stream) as BoxStream, peer.to_string()))
+            loop {
+                let (stream, peer) = self.0.accept().await?;
+                // A stream that cannot be prepared is closed already: nothing that whoever accepts must know.
+                if prepare(&stream).is_ok() {
+                    return Ok((Box::new(stream) as BoxStream, peer.to_string()));
+                }
+            }
         })
     }
 

@@ -33,7 +33,7 @@ use crate::failure::CallFailure;
 use crate::kind::{ForClients, ForRing, Kind};
 use crate::net::Net;
 use crate::preamble::{self, PREAMBLE_TIMEOUT, PreambleError, ServerIdentity};
-use crate::server::DEADLINE_MAX;
+use crate::server::{DEADLINE_CEILING, DEADLINE_MAX};
 use crate::service::{ChordataClient, RingClient};
 
 use slot::{Found, Slot};
@@ -80,8 +80,7 @@ impl Default for PoolSettings {
 /// A tarpc context for a call that must end within this time.
 pub fn within(limit: Duration) -> Context {
     let mut context = context::current();
-    // Longer than a day is cut by every pool and server anyway; the clock cannot take just any number.
-    context.deadline = Instant::now() + limit.min(Duration::from_secs(86_400));
+    context.deadline = Instant::now() + limit.min(DEADLINE_CEILING);
     context
 }
 
@@ -222,7 +221,8 @@ impl<K: Kind> Peer<K> {
 
     async fn call(&self, mut context: Context, request: K::Request) -> Result<K::Response, CallFailure> {
         let start = Instant::now();
-        context.deadline = context.deadline.min(start + self.shared.settings.deadline_max);
+        context.deadline =
+            context.deadline.min(start + self.shared.settings.deadline_max.min(DEADLINE_CEILING));
         let tracked = Arc::new(Tracked::new(request));
 
         let connection = self.connection(context.deadline).await?;
@@ -261,15 +261,18 @@ impl<K: Kind> Peer<K> {
             }
             Err(error) => error,
         };
-        match &error {
-            RpcError::Shutdown | RpcError::Channel(_) => connection.retire(),
-            RpcError::DeadlineExceeded if left >= SILENCE_MIN && connection.answers() == answers => {
-                connection.retire();
-            }
-            RpcError::DeadlineExceeded | RpcError::Send(_) | RpcError::Server(_) => {}
+        let encoded = tracked.was_encoded();
+        let suspect = match &error {
+            RpcError::Shutdown | RpcError::Channel(_) => true,
+            RpcError::Send(_) => !encoded,
+            RpcError::DeadlineExceeded => left >= SILENCE_MIN && connection.answers() == answers,
+            RpcError::Server(_) => false,
+        };
+        if suspect {
+            connection.retire();
         }
         let limit = context.deadline.saturating_duration_since(start);
-        Err(CallFailure::from_tarpc(&self.address, error, tracked.was_written(), limit))
+        Err(CallFailure::from_tarpc(&self.address, error, encoded, limit))
     }
 }
 

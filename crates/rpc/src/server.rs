@@ -15,6 +15,7 @@
 //! - When `shutdown` completes nothing is accepted any more, and every connection with its handlers is dropped; when
 //!   [`serve`] returns, they are.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +34,9 @@ use crate::preamble::{self, PREAMBLE_TIMEOUT, PreambleError, Service};
 
 /// A peer's deadlines are capped at this by default, at both ends.
 pub const DEADLINE_MAX: Duration = Duration::from_secs(60);
+
+/// No limit on deadlines can be higher, whatever the settings say: the clock cannot take just any number.
+pub(crate) const DEADLINE_CEILING: Duration = Duration::from_secs(86_400);
 
 /// Connections beyond the limit that are told so at the same time; more are closed without a word.
 const REFUSALS_MAX: usize = 64;
@@ -168,7 +172,7 @@ pub async fn serve<H, F>(
         credentials,
         limits,
         handlers,
-        places: Arc::new(Semaphore::new(limits.connections_max)),
+        places: Arc::new(Semaphore::new(limits.connections_max.min(Semaphore::MAX_PERMITS))),
         refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
     };
     // If this function's future is dropped, so is this, which ends the tasks as well.
@@ -193,6 +197,9 @@ pub async fn serve<H, F>(
                     connections.spawn(connection);
                 }
             }
+            // Somebody has gone away again: nothing that waiting would mend.
+            Err(error)
+                if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {}
             Err(error) => {
                 warn!(%error, "cannot accept a connection; trying again in {backoff:?}");
                 tokio::select! {

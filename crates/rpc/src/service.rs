@@ -148,8 +148,30 @@ pub struct ClusterSettings {
 }
 
 /// Names a cluster for ever: 128 random bits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ClusterId(pub [u8; 16]);
+
+/// Digits for people, 16 bytes on the wire.
+impl Serialize for ClusterId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.collect_str(self)
+        } else {
+            self.0.serialize(serializer)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for ClusterId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<ClusterId, D::Error> {
+        if deserializer.is_human_readable() {
+            let text = String::deserialize(deserializer)?;
+            text.parse().map_err(serde::de::Error::custom)
+        } else {
+            <[u8; 16]>::deserialize(deserializer).map(ClusterId)
+        }
+    }
+}
 
 impl std::fmt::Display for ClusterId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -279,8 +301,10 @@ pub struct Status {
     pub keys: u64,
     /// Bytes of keys and values that it holds.
     pub bytes: u64,
-    /// Addresses it has ever known.
+    /// Addresses of other nodes that it knows.
     pub known: u32,
+    /// Nodes that did not answer when this one last asked them.
+    pub silent: Vec<Peer>,
 }
 
 /// For clients. Every method is one call and one answer; see the module's words on recursion.

@@ -22,6 +22,8 @@ struct Acquaintance {
     probe_at: Time,
     answered_at: Option<Time>,
     probing: bool,
+    /// It said that it leaves: hearsay of it is not believed, until it is heard from again.
+    departed: bool,
 }
 
 /// Addresses and the ids they had when last heard of.
@@ -31,24 +33,27 @@ pub struct Known {
 }
 
 impl Known {
-    /// How many.
-    pub fn len(&self) -> usize {
-        self.by_address.len()
-    }
-
-    /// None at all?
-    pub fn is_empty(&self) -> bool {
-        self.by_address.is_empty()
-    }
-
-    /// All of them.
+    /// All that have not left.
     pub fn peers(&self) -> impl Iterator<Item = Peer> {
-        self.by_address.iter().map(|(address, known)| Peer::new(known.id, address.clone()))
+        self.present().map(|(address, known)| Peer::new(known.id, address.clone()))
+    }
+
+    /// Those that did not answer when they were last asked.
+    pub fn silent_peers(&self) -> impl Iterator<Item = Peer> {
+        let silent = self.present().filter(|(_, known)| known.failures > 0);
+        silent.map(|(address, known)| Peer::new(known.id, address.clone()))
+    }
+
+    fn present(&self) -> impl Iterator<Item = (&Address, &Acquaintance)> {
+        self.by_address.iter().filter(|(_, known)| !known.departed)
     }
 
     /// Remembers a node; true if the address, or its id, is new.
     pub fn learn(&mut self, peer: &Peer) -> bool {
         if let Some(known) = self.by_address.get_mut(&peer.address) {
+            if known.departed {
+                return false;
+            }
             let moved = known.id != peer.id;
             known.id = peer.id;
             return moved;
@@ -59,6 +64,7 @@ impl Known {
             probe_at: Time::ZERO,
             answered_at: None,
             probing: false,
+            departed: false,
         };
         self.by_address.insert(peer.address.clone(), new);
         true
@@ -66,14 +72,16 @@ impl Known {
 
     /// Forgets a node that has left for good.
     pub fn forget(&mut self, address: &Address) {
-        self.by_address.remove(address);
+        if let Some(known) = self.by_address.get_mut(address) {
+            known.departed = true;
+        }
     }
 
     /// A probe or a question was answered, by a node with this id.
     pub fn answered(&mut self, address: &Address, id: Id, now: Time) {
         if let Some(known) = self.by_address.get_mut(address) {
             (known.id, known.failures, known.answered_at, known.probing) = (id, 0, Some(now), false);
-            known.probe_at = now;
+            (known.probe_at, known.departed) = (now, false);
         }
     }
 
@@ -96,8 +104,7 @@ impl Known {
     /// Whom to probe now: at most `most` of those between the two points, the nearest to `low` first.
     pub fn due(&mut self, space: Space, low: Id, high: Id, now: Time, most: usize) -> Vec<Peer> {
         let mut due: Vec<Peer> = self
-            .by_address
-            .iter()
+            .present()
             .filter(|(_, known)| between(low, known.id, high) && !known.probing && known.probe_at <= now)
             .map(|(address, known)| Peer::new(known.id, address.clone()))
             .collect();
@@ -120,8 +127,7 @@ impl Known {
         now: Time,
         within: Duration,
     ) -> Option<Peer> {
-        self.by_address
-            .iter()
+        self.present()
             .filter(|(_, known)| between(low, known.id, high))
             .filter(|(_, known)| known.answered_at.is_some_and(|at| now.since(at) <= within))
             .map(|(address, known)| Peer::new(known.id, address.clone()))

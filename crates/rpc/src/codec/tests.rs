@@ -123,7 +123,11 @@ fn harmless<T: Serialize + DeserializeOwned + Debug>(bytes: &[u8]) {
 
 /// Decodes as a server does. (Not through [`harmless`]: encoding a deadline again takes the time that has passed.)
 fn serve_bytes(bytes: &[u8]) -> io::Result<ClientMessage<RingRequest>> {
-    let mut codec = ServerCodec::new(Duration::from_secs(60));
+    serve_bytes_within(bytes, Duration::from_secs(60))
+}
+
+fn serve_bytes_within(bytes: &[u8], deadline_max: Duration) -> io::Result<ClientMessage<RingRequest>> {
+    let mut codec = ServerCodec::new(deadline_max);
     Pin::new(&mut codec).deserialize(&BytesMut::from(bytes))
 }
 
@@ -197,6 +201,7 @@ fn a_hostile_deadline_is_cut() {
     let request = encode(&(0u32, (u64::MAX, 999_999_999u32, trace), 1u64, &ping)).unwrap();
     let Ok(ClientMessage::Request(read)) = serve_bytes(&request) else { panic!("it is a request") };
     assert!(read.context.deadline <= Instant::now() + Duration::from_secs(60));
+    assert!(serve_bytes_within(&request, Duration::MAX).is_ok(), "also where the settings know no limit");
     // More nanoseconds than a second has, so that the sum overflows.
     let request = encode(&(0u32, (u64::MAX, u32::MAX, trace), 1u64, &ping)).unwrap();
     assert!(serve_bytes(&request).is_err());

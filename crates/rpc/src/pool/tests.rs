@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::atomic::AtomicU32;
 
 use chordata_protocol::{CallError, Id, Request, Response};
@@ -64,9 +65,20 @@ async fn serve_one(mut far: DuplexStream) {
         .await;
 }
 
-/// Accepts one connection and serves it in a task.
-async fn serve_next(accepted: &mut mpsc::UnboundedReceiver<DuplexStream>) -> JoinHandle<()> {
-    tokio::spawn(serve_one(accepted.recv().await.unwrap()))
+/// Makes a call that has to connect, and serves that connection in a task.
+async fn ping_served(
+    pool: &Pool,
+    accepted: &mut mpsc::UnboundedReceiver<DuplexStream>,
+) -> (Result<Response, CallFailure>, JoinHandle<()>) {
+    let mut call = pin!(ping(pool, LONG));
+    tokio::select! {
+        biased;
+        answer = &mut call => panic!("it did not connect: {answer:?}"),
+        far = accepted.recv() => {
+            let served = tokio::spawn(serve_one(far.unwrap()));
+            (call.await, served)
+        }
+    }
 }
 
 fn pool(net: &Arc<MemoryNet>, connections_per_peer: usize) -> Pool {
@@ -87,7 +99,8 @@ async fn callers_share_one_attempt_to_connect() {
     let (net, mut accepted) = MemoryNet::new();
     let pool = pool(&net, 1);
     let calls = join_all((0..100).map(|_| ping(&pool, LONG)));
-    let (answers, _) = tokio::join!(calls, serve_next(&mut accepted));
+    let server = async { drop(tokio::spawn(serve_one(accepted.recv().await.unwrap()))) };
+    let (answers, ()) = tokio::join!(calls, server);
     assert!(answers.iter().all(Result::is_ok));
     assert_eq!(net.connects(), 1);
 }
@@ -111,7 +124,7 @@ async fn several_connections_are_opened_and_used_in_turn() {
 async fn a_spare_connection_that_cannot_be_opened_harms_no_call_and_is_not_tried_every_time() {
     let (net, mut accepted) = MemoryNet::new();
     let pool = pool(&net, 2);
-    let (answer, _) = tokio::join!(ping(&pool, LONG), serve_next(&mut accepted));
+    let (answer, _) = ping_served(&pool, &mut accepted).await;
     assert!(answer.is_ok());
     drop(accepted);
     for _ in 0..100 {
@@ -133,7 +146,7 @@ async fn a_broken_connection_fails_what_it_sent_and_what_it_did_not_send_goes_ou
 
     // The peer goes away, and the next call is made before this side has had any chance to notice.
     drop(far);
-    let (answer, _) = tokio::join!(ping(&pool, LONG), serve_next(&mut accepted));
+    let (answer, _) = ping_served(&pool, &mut accepted).await;
     assert!(answer.is_ok(), "{answer:?}");
     assert_eq!(net.connects(), 2);
     let failure = sent.await.unwrap();
@@ -179,7 +192,7 @@ async fn a_connection_on_which_nothing_was_heard_gets_no_new_calls() {
     });
     assert!(matches!(failure, Err(CallFailure::TimedOut(..))), "{failure:?}");
 
-    let (answer, _) = tokio::join!(ping(&pool, LONG), serve_next(&mut accepted));
+    let (answer, _) = ping_served(&pool, &mut accepted).await;
     assert!(answer.is_ok());
     assert_eq!(net.connects(), 2);
 }
@@ -207,13 +220,18 @@ async fn a_deadline_without_end_is_cut() {
     let (failure, _silent) =
         tokio::join!(ping(&pool, Duration::MAX), async { fall_silent(accepted.recv().await.unwrap()).await });
     assert_eq!(failure, Err(CallFailure::TimedOut(somebody(), Duration::from_millis(100))));
+
+    let settings = PoolSettings { deadline_max: Duration::MAX, in_flight_max: usize::MAX, ..settings };
+    let pool = Pool::new(net.clone(), Credentials::default(), settings);
+    let (answer, _) = ping_served(&pool, &mut accepted).await;
+    assert!(answer.is_ok(), "settings without end do no harm");
 }
 
 #[tokio::test]
 async fn a_forgotten_peer_is_disconnected_when_its_calls_have_ended() {
     let (net, mut accepted) = MemoryNet::new();
     let pool = pool(&net, 1);
-    let (answer, served) = tokio::join!(ping(&pool, LONG), serve_next(&mut accepted));
+    let (answer, served) = ping_served(&pool, &mut accepted).await;
     assert!(answer.is_ok());
     pool.forget(&somebody());
     served.await.unwrap();

@@ -1,0 +1,129 @@
+//! The command line: four groups of commands and the flags that all of them share.
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::cluster::ClusterCommand;
+use crate::commands::{data, demo, look, raw, replay, status};
+
+/// The commands by groups: what `--help` shows instead of clap's one long list.
+const GROUPS: &str = "\
+Cluster:
+  demo        Start servers on this machine, replay input.txt, show everything, stop them
+  up          Deploy, start, and wait until the ring is whole; joins hosts new in the inventory
+  down        Stop all servers; they keep their places and identities
+  destroy     Stop all servers and erase everything of theirs
+  check       Test hosts before anything is done to them
+  deploy      Upload the program and the configuration
+  start       Start servers
+  stop        Stop servers
+  restart     Restart servers one by one, each when the ring is whole again
+  status      How every node is, and what is wrong
+  logs        Logs of all hosts, merged
+  exec        Run a command on all hosts
+  join        Add a host of the inventory to the ring
+  depart      Have a node hand its keys over and leave the ring
+  kill        End a server at once, as a crash would
+  pause       Freeze a server
+  resume      Let a frozen server go on
+  inventory   Print a commented inventory
+
+Data:
+  put         Store a value
+  get         Print a value
+  delete      Remove a value
+  keys        List keys
+  replay      Carry out a file of puts and gets, and verify every answer
+
+Look:
+  nodes       The ring: number, id, address, share, keys, successor
+  lookup      Where a key is, and the way there
+  fingers     A node's finger table
+
+Raw:
+  rpc         Call a server's method by its name
+  serve       Run a server in the foreground
+  completions Print completions for a shell";
+
+const TEMPLATE: &str = "\
+{about-with-newline}
+{usage-heading} {usage}
+
+{after-help}
+
+Options:
+{options}
+
+`chordata COMMAND --help` explains a command.
+Exit codes: 0 done, 1 failed or mismatch, 2 bad usage or input, 3 key not found, 4 cluster not reachable, 5 outcome unknown.
+";
+
+/// Chordata: a Chord distributed hash table. Deploys servers, starts them, and talks to them.
+#[derive(Parser, Debug)]
+#[command(name = "chordata", version, help_template = TEMPLATE, after_help = GROUPS)]
+#[command(disable_help_subcommand = true, subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) target: crate::target::TargetArguments,
+    /// Only these hosts of the inventory (repeatable, or separated by commas)
+    #[arg(
+        long = "host",
+        global = true,
+        value_name = "NAME",
+        value_delimiter = ',',
+        help_heading = "Cluster"
+    )]
+    pub(crate) hosts: Vec<String>,
+    /// Only hosts with this label
+    #[arg(long = "label", global = true, value_name = "KEY=VALUE", help_heading = "Cluster")]
+    pub(crate) labels: Vec<String>,
+    /// Print JSON instead of text
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Do not ask before something is erased
+    #[arg(short, long, global = true)]
+    pub(crate) yes: bool,
+    /// Log what the driver does (twice: more)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// All commands.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Start servers on this machine, replay input.txt, show everything, stop them
+    Demo(demo::DemoArguments),
+    #[command(flatten)]
+    Cluster(ClusterCommand),
+    /// How every node is, and what is wrong
+    Status(status::StatusArguments),
+    /// Store a value
+    Put(data::PutArguments),
+    /// Print a value: its bytes and nothing else
+    Get(data::GetArguments),
+    /// Remove a value
+    Delete(data::DeleteArguments),
+    /// List keys
+    Keys(data::KeysArguments),
+    /// Carry out a file of puts and gets, and verify every answer
+    Replay(replay::ReplayArguments),
+    /// The ring: number, id, address, share, keys, successor
+    Nodes,
+    /// Where a key is, and the way there
+    Lookup(look::LookupArguments),
+    /// A node's finger table
+    Fingers(look::FingersArguments),
+    /// Call a server's method by its name
+    Rpc(raw::RpcArguments),
+    /// Run a server in the foreground
+    Serve(Box<chordata_server::command::ServeArguments>),
+    /// What the driver runs on hosts
+    #[command(hide = true)]
+    Agent {
+        #[command(subcommand)]
+        command: chordata_server::agent::AgentCommand,
+    },
+    /// Print completions for a shell
+    Completions(raw::CompletionsArguments),
+}

@@ -1,0 +1,299 @@
+//! `put`, `get`, `delete`, `keys`.
+
+use std::io::{IsTerminal, Read};
+
+use chordata_client::{Client, Routing};
+use chordata_protocol::procedure::lookup::Hop;
+use chordata_protocol::{Address, Key, Outcome as KeyOutcome, Policy, Space, Value, Version};
+use chordata_rpc::service::{Answer, ScanOptions, Trip};
+use serde::Serialize;
+
+use crate::commands::look::{hop_table, resolve_node};
+use crate::context::Context;
+use crate::failure::{Failure, Outcome};
+use crate::report::{self, Report};
+use crate::target::Connection;
+
+/// Keys asked for at once.
+const PAGE: u32 = 1000;
+
+/// How a request is routed.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct RouteArguments {
+    /// Let this node route the request (a number, a host's name or HOST:PORT), instead of the driver itself
+    #[arg(long, value_name = "NODE")]
+    entry: Option<String>,
+    /// How the owner is looked up: finger, one-hop, successor or random
+    #[arg(long, default_value_t = Policy::Finger)]
+    policy: Policy,
+    /// Show every node that was asked on the way
+    #[arg(long)]
+    trace: bool,
+}
+
+impl RouteArguments {
+    async fn client(&self, connection: &Connection) -> Outcome<Client> {
+        let client = &connection.client;
+        match &self.entry {
+            None => Ok(client.through(client.entry(), Routing::Client(self.policy), self.trace)),
+            Some(entry) => {
+                let entry = resolve_node(connection, entry).await?;
+                Ok(client.through(entry, Routing::Entry(self.policy), self.trace))
+            }
+        }
+    }
+}
+
+/// Reads a key as it was typed.
+///
+/// # Errors
+/// When it is no key of this ring.
+pub(crate) fn parse_key(text: &str, space: Space) -> Outcome<Key> {
+    let key = Key::parse(text, space).map_err(Failure::input)?;
+    key.check(space).map_err(Failure::input)?;
+    Ok(key)
+}
+
+/// What a write did.
+#[derive(Debug, Serialize)]
+struct Written {
+    key: String,
+    id: chordata_protocol::Id,
+    outcome: KeyOutcome,
+    owner: Address,
+    hops: u32,
+    timeouts: u32,
+    path: Vec<Hop>,
+    #[serde(skip)]
+    space: Space,
+}
+
+impl Written {
+    fn new(key: &Key, space: Space, answer: Answer<KeyOutcome>) -> Written {
+        let Trip { owner, hops, timeouts, path } = answer.trip;
+        let id = key.id(space);
+        Written {
+            key: key.to_string(),
+            id,
+            outcome: answer.result,
+            owner: owner.address,
+            hops,
+            timeouts,
+            path,
+            space,
+        }
+    }
+}
+
+impl Report for Written {
+    fn text(&self) -> String {
+        let (key, owner) = (&self.key, &self.owner);
+        let way = format!("{}, {}", owner, report::count(self.hops as usize, "hop"));
+        let line = match self.outcome {
+            KeyOutcome::Written(version) => format!("stored {key} as version {version} at {way}\n"),
+            KeyOutcome::Deleted(Some(version)) => {
+                format!("deleted {key}, which had version {version}, at {way}\n")
+            }
+            KeyOutcome::Deleted(None) => format!("{key} was not there\n"),
+            KeyOutcome::Conflict(Some(version)) => {
+                format!("{key} has version {version}: nothing was changed\n")
+            }
+            KeyOutcome::Conflict(None) => format!("{key} is not there: nothing was changed\n"),
+        };
+        let path = if self.path.is_empty() { String::new() } else { hop_table(&self.path, self.space) };
+        line + &path
+    }
+}
+
+/// `put`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct PutArguments {
+    /// The key; @0x2a or @42 is a literal id, @@x the key @x
+    key: String,
+    /// The value; - reads it from standard input
+    #[arg(allow_hyphen_values = true)]
+    value: String,
+    /// Only if the key has this version
+    #[arg(long, value_name = "VERSION", conflicts_with = "if_absent")]
+    if_version: Option<Version>,
+    /// Only if there is no such key
+    #[arg(long)]
+    if_absent: bool,
+    #[command(flatten)]
+    route: RouteArguments,
+}
+
+impl PutArguments {
+    /// Stores a value.
+    pub(crate) async fn run(&self, context: &Context) -> Outcome {
+        let value = if self.value == "-" {
+            let mut bytes = Vec::new();
+            std::io::stdin().lock().read_to_end(&mut bytes)?;
+            Value::from(bytes)
+        } else {
+            Value::from(self.value.as_str())
+        };
+        let connection = context.target.connect(context.output).await?;
+        let client = self.route.client(&connection).await?;
+        let key = parse_key(&self.key, client.space())?;
+        let answer = if self.if_absent || self.if_version.is_some() {
+            client.compare_and_swap(key.clone(), self.if_version, Some(value)).await?
+        } else {
+            client.put(key.clone(), value).await?
+        };
+        let conflict = matches!(answer.result, KeyOutcome::Conflict(_));
+        context.output.show(&Written::new(&key, client.space(), answer));
+        if conflict { Err(Failure::Said) } else { Ok(()) }
+    }
+}
+
+/// `get`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct GetArguments {
+    /// The key; @0x2a or @42 is a literal id, @@x the key @x
+    key: String,
+    #[command(flatten)]
+    route: RouteArguments,
+}
+
+#[derive(Debug, Serialize)]
+struct Found {
+    key: String,
+    id: chordata_protocol::Id,
+    value: Value,
+    version: Version,
+    owner: Address,
+    hops: u32,
+    timeouts: u32,
+    path: Vec<Hop>,
+}
+
+impl GetArguments {
+    /// Prints a value.
+    pub(crate) async fn run(&self, context: &Context) -> Outcome {
+        let connection = context.target.connect(context.output).await?;
+        let client = self.route.client(&connection).await?;
+        let key = parse_key(&self.key, client.space())?;
+        let answer = client.get(key.clone()).await?;
+        let Trip { owner, hops, timeouts, path } = answer.trip;
+        if !path.is_empty() && !context.output.json {
+            eprint!("{}", hop_table(&path, client.space()));
+        }
+        let Some(record) = answer.result else {
+            return Err(Failure::NotFound(format!("there is no key {key}")));
+        };
+        if context.output.json {
+            let (value, version) = (record.value, record.version);
+            let (id, owner) = (key.id(client.space()), owner.address);
+            context.output.json(&Found {
+                key: key.to_string(),
+                id,
+                value,
+                version,
+                owner,
+                hops,
+                timeouts,
+                path,
+            });
+        } else {
+            context.output.raw(&record.value);
+            if std::io::stdout().is_terminal() {
+                context.output.raw(b"\n");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `delete`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct DeleteArguments {
+    /// The key; @0x2a or @42 is a literal id, @@x the key @x
+    key: String,
+    /// Only if the key has this version
+    #[arg(long, value_name = "VERSION")]
+    if_version: Option<Version>,
+    #[command(flatten)]
+    route: RouteArguments,
+}
+
+impl DeleteArguments {
+    /// Removes a value.
+    pub(crate) async fn run(&self, context: &Context) -> Outcome {
+        let connection = context.target.connect(context.output).await?;
+        let client = self.route.client(&connection).await?;
+        let key = parse_key(&self.key, client.space())?;
+        let answer = match self.if_version {
+            Some(version) => client.compare_and_swap(key.clone(), Some(version), None).await?,
+            None => client.delete(key.clone()).await?,
+        };
+        match answer.result {
+            KeyOutcome::Deleted(None) => Err(Failure::NotFound(format!("there is no key {key}"))),
+            KeyOutcome::Conflict(_) => {
+                context.output.show(&Written::new(&key, client.space(), answer));
+                Err(Failure::Said)
+            }
+            KeyOutcome::Deleted(Some(_)) | KeyOutcome::Written(_) => {
+                context.output.show(&Written::new(&key, client.space(), answer));
+                Ok(())
+            }
+        }
+    }
+}
+
+/// `keys`. With `--node N` (a number, a host's name or HOST:PORT) only those that this node serves.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct KeysArguments {
+    /// Only keys that begin with this
+    #[arg(long, default_value = "")]
+    prefix: String,
+    /// At most this many
+    #[arg(long)]
+    limit: Option<usize>,
+}
+
+#[derive(Debug, Serialize)]
+struct KeyRow {
+    key: String,
+    id: chordata_protocol::Id,
+    version: Version,
+    node: Address,
+}
+
+impl KeysArguments {
+    /// Lists keys, node by node in the order of the ring.
+    pub(crate) async fn run(&self, context: &Context) -> Outcome {
+        let (target, node) = context.target.with_node_as_choice();
+        let connection = target.connect(context.output).await?;
+        let client = &connection.client;
+        let nodes = match &node {
+            Some(node) => vec![resolve_node(&connection, node).await?],
+            None => client.view().await.members().iter().map(|status| status.me.address.clone()).collect(),
+        };
+        let mut left = self.limit.unwrap_or(usize::MAX);
+        for node in nodes {
+            let mut after = None;
+            while left > 0 {
+                let limit = u32::try_from(left).unwrap_or(PAGE).min(PAGE);
+                let prefix = self.prefix.as_bytes().to_vec();
+                let options = ScanOptions { after, prefix, limit, values: false };
+                let page = client.scan(&node, options).await?;
+                left -= page.entries.len();
+                for (key, version, _) in &page.entries {
+                    let id = key.id(client.space());
+                    if context.output.json {
+                        let key = key.to_string();
+                        context.output.json(&KeyRow { key, id, version: *version, node: node.clone() });
+                    } else {
+                        context.output.raw(format!("{key}\n").as_bytes());
+                    }
+                }
+                after = page.entries.last().map(|(key, _, _)| key.clone());
+                if !page.more {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+}

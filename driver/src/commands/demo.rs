@@ -1,0 +1,185 @@
+//! `demo`: a ring of servers on this machine, a replay of `input.txt`, and what came of it.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use chordata_client::look::View;
+use chordata_client::{Client, Config};
+use chordata_protocol::{Address, Policy, Space};
+
+use crate::commands::look::{Nodes, fingers_of};
+use crate::commands::replay::show_run;
+use crate::context::Context;
+use crate::failure::{Failure, Outcome};
+use crate::input;
+use crate::local::{Server, Servers};
+use crate::replay::{Entry, Plan, Summary};
+use crate::report;
+use crate::state::{Last, State};
+use crate::target::Connection;
+
+/// The first port that is tried.
+const PORT_FIRST: u16 = 18861;
+/// How long the ring may take to become whole.
+const WHOLE_WITHIN: Duration = Duration::from_secs(60);
+/// What is replayed where there is no `input.txt`.
+const INPUT: &str = include_str!("../../../input.txt");
+
+/// `demo`. Exit code 1 when an answer is wrong or a server holds no key.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct DemoArguments {
+    /// Servers
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=64))]
+    nodes: u16,
+    /// The file to replay [default: input.txt of this directory, else a built-in copy]
+    #[arg(long, value_name = "FILE")]
+    input: Option<PathBuf>,
+    /// Size of the ring in bits, 3 to 160
+    #[arg(long, default_value_t = Space::BITS_MAX, value_parser = clap::value_parser!(u8).range(3..=160))]
+    bits: u8,
+    /// How servers look owners up: finger, one-hop, successor or random
+    #[arg(long, default_value_t = Policy::Finger)]
+    policy: Policy,
+    /// Show every node that was asked on the way of each operation
+    #[arg(long)]
+    trace: bool,
+    /// Leave the servers running
+    #[arg(long)]
+    keep: bool,
+}
+
+/// Ports that are free at the moment, from the first on.
+fn free_ports(count: u16) -> Outcome<Vec<u16>> {
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let ports: Vec<u16> = (PORT_FIRST..=PORT_FIRST + 2000).filter(free).take(usize::from(count)).collect();
+    if ports.len() < usize::from(count) {
+        return Err(Failure::failed(format!("there are not {count} free ports from {PORT_FIRST} on")));
+    }
+    Ok(ports)
+}
+
+impl DemoArguments {
+    /// Runs the demo.
+    pub(crate) async fn run(&self, context: &Context) -> Outcome {
+        let space = Space::new(self.bits).unwrap_or_default();
+        let lines = self.lines(space)?;
+        let mut servers = Servers::new(self.keep)?;
+        let shown = tokio::select! {
+            shown = self.start_and_show(context, &mut servers, space, lines) => shown,
+            _ = tokio::signal::ctrl_c() => Err(Failure::failed("interrupted: all servers are stopped")),
+        };
+        if self.keep && shown.is_ok() {
+            return self.leave(context, servers);
+        }
+        servers.stop().await;
+        shown
+    }
+
+    fn lines(&self, space: Space) -> Outcome<Vec<input::Line>> {
+        let here = PathBuf::from("input.txt");
+        match &self.input {
+            Some(path) => Ok(input::load(path, space)?),
+            None if here.exists() => Ok(input::load(&here, space)?),
+            None => Ok(input::parse(INPUT, "input.txt (built in)", space)?),
+        }
+    }
+
+    async fn start_and_show(
+        &self,
+        context: &Context,
+        servers: &mut Servers,
+        space: Space,
+        lines: Vec<input::Line>,
+    ) -> Outcome {
+        let output = context.output;
+        let began = Instant::now();
+        for port in free_ports(self.nodes)? {
+            let server = Server::start(servers, port, self.bits).await?;
+            output.remark(&format!(
+                "started {} as a process of its own, pid {}",
+                server.address,
+                server.pid()
+            ));
+            servers.push(server);
+        }
+        let addresses = servers.addresses();
+        let client = Client::connect(&addresses, Config::default()).await?;
+        let view = wait_until_whole(&client, addresses.len()).await?;
+        output.remark(&format!(
+            "the ring of {} is whole after {}\n",
+            report::count(addresses.len(), "server"),
+            report::duration(began.elapsed())
+        ));
+        output.show(&Nodes::new(&view, space));
+        output.remark("");
+        output.show(&fingers_of(&client, addresses[0].clone()).await?);
+        output.remark("");
+        let connection = Connection::of_client(client);
+        let plan = Plan {
+            lines,
+            entry: Entry::RoundRobin,
+            policy: self.policy,
+            concurrency: 1,
+            interval: Duration::ZERO,
+            trace: self.trace,
+        };
+        let began = Instant::now();
+        let done = show_run(&connection, &addresses, &plan, context, false).await;
+        let summary = Summary::new(&done, began.elapsed());
+        output.remark("");
+        output.show(&summary);
+        let held = verdict(&connection, context).await;
+        summary.judge().and(held)
+    }
+
+    fn leave(&self, context: &Context, servers: Servers) -> Outcome {
+        let addresses = servers.addresses();
+        let pids: Vec<String> = servers.pids().iter().map(u32::to_string).collect();
+        let first = addresses.first().map(Address::to_string).unwrap_or_default();
+        State::of_user()?.remember(&Last::Node(first.clone()))?;
+        let directory = servers.leave();
+        context.output.remark(&format!(
+            "\nThe servers are left running, with their logs in {}.\n  talk to them:  chordata --node {first} put KEY VALUE\n                 chordata --node {first} lookup KEY --trace\n  stop them:     kill {}",
+            directory.display(),
+            pids.join(" ")
+        ));
+        Ok(())
+    }
+}
+
+/// Every server holds a key, or it is said which does not.
+async fn verdict(connection: &Connection, context: &Context) -> Outcome {
+    let view = connection.client.view().await;
+    let members = view.members();
+    let held: Vec<String> =
+        members.iter().map(|status| format!("{} at {}", status.keys, status.me.address)).collect();
+    let empty = members.iter().filter(|status| status.keys == 0).count();
+    context.output.remark(&format!("keys held: {}", held.join(", ")));
+    if empty == 0 {
+        context
+            .output
+            .remark(&format!("every one of the {} held a key", report::count(members.len(), "server")));
+        return Ok(());
+    }
+    Err(Failure::failed(format!("{} held no key", report::count(empty, "server"))))
+}
+
+/// Waits until all servers are one ring, in order, served and numbered.
+async fn wait_until_whole(client: &Client, count: usize) -> Outcome<View> {
+    let deadline = Instant::now() + WHOLE_WITHIN;
+    loop {
+        let view = client.view().await;
+        if view.is_whole() && view.members().len() == count {
+            return Ok(view);
+        }
+        if Instant::now() > deadline {
+            let problems = view.problems().join("\n  ");
+            return Err(Failure::failed(format!(
+                "the ring is not whole after {} s:\n  {problems}",
+                WHOLE_WITHIN.as_secs()
+            )));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}

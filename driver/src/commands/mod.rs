@@ -1,0 +1,9 @@
+//! One file per command, or per handful of commands that belong together.
+
+pub(crate) mod cluster;
+pub(crate) mod data;
+pub(crate) mod demo;
+pub(crate) mod look;
+pub(crate) mod raw;
+pub(crate) mod replay;
+pub(crate) mod status;

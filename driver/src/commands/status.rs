@@ -1,0 +1,172 @@
+//! `status`: how every node is, what is wrong, and which arcs dead nodes held.
+
+use std::collections::BTreeMap;
+
+use chordata_client::look::View;
+use chordata_protocol::{Address, Id, Space};
+use chordata_rpc::service::Status;
+use serde::Serialize;
+
+use crate::context::Context;
+use crate::failure::{Failure, Outcome};
+use crate::report::{self, Report, short_id, table};
+use crate::target::Connection;
+
+/// `status`. Exit code 1 when something is wrong.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct StatusArguments {}
+
+#[derive(Debug, Serialize)]
+struct Health {
+    healthy: bool,
+    nodes: Vec<Row>,
+    dead: Vec<Dead>,
+    problems: Vec<String>,
+    #[serde(skip)]
+    space: Space,
+}
+
+#[derive(Debug, Serialize)]
+struct Row {
+    name: Option<String>,
+    address: Address,
+    number: Option<u32>,
+    id: Id,
+    state: &'static str,
+    version: String,
+    uptime_seconds: u64,
+    keys: u64,
+    bytes: u64,
+}
+
+/// A node that does not answer, and the arc that it held.
+#[derive(Debug, Serialize)]
+struct Dead {
+    name: Option<String>,
+    address: Address,
+    id: Option<Id>,
+    arc: Option<(Id, Id)>,
+    share: f64,
+}
+
+fn state(status: &Status) -> &'static str {
+    match (status.member, status.serving.is_some(), status.handing_over) {
+        (false, _, _) => "joining",
+        (true, false, _) => "waiting for keys",
+        (true, true, true) => "handing keys over",
+        (true, true, false) => "ok",
+    }
+}
+
+impl Health {
+    fn new(view: &View, connection: &Connection) -> Health {
+        let space = connection.client.space();
+        let hosts = connection.inventory.iter().flat_map(|inventory| &inventory.hosts);
+        let names: BTreeMap<Address, String> =
+            hosts.map(|host| (Address::new(&host.ring_address()), host.name.clone())).collect();
+        let name = |address: &Address| names.get(address).cloned();
+        let nodes = view.nodes.iter().map(|status| Row {
+            name: name(&status.me.address),
+            address: status.me.address.clone(),
+            number: status.number,
+            id: status.me.id,
+            state: state(status),
+            version: status.version.clone(),
+            uptime_seconds: status.uptime.as_secs(),
+            keys: status.keys,
+            bytes: status.bytes,
+        });
+        let dead = dead(view, space, &name);
+        let mut problems: Vec<String> =
+            view.problems().into_iter().filter(|problem| !problem.contains("does not answer")).collect();
+        problems.sort();
+        Health { healthy: dead.is_empty() && view.is_whole(), nodes: nodes.collect(), dead, problems, space }
+    }
+}
+
+/// Nodes that do not answer the driver, or that live nodes call silent, with the arcs that they held: from the live
+/// member before them to themselves.
+fn dead(view: &View, space: Space, name: &dyn Fn(&Address) -> Option<String>) -> Vec<Dead> {
+    let answers = |address: &Address| view.nodes.iter().any(|status| status.me.address == *address);
+    let mut ids: BTreeMap<Address, Option<Id>> =
+        view.silent.iter().map(|(address, _)| (address.clone(), None)).collect();
+    for peer in view.nodes.iter().flat_map(|status| &status.silent) {
+        if !answers(&peer.address) {
+            ids.insert(peer.address.clone(), Some(peer.id));
+        }
+    }
+    let members = view.members();
+    let before = |id: Id| {
+        let nearest = members.iter().min_by_key(|status| space.distance(status.me.id, id));
+        nearest.map(|status| status.me.id)
+    };
+    ids.into_iter()
+        .map(|(address, id)| {
+            let arc = id.and_then(|id| Some((before(id)?, id)));
+            Dead {
+                name: name(&address),
+                address,
+                id,
+                arc,
+                share: arc.map_or(0.0, |(low, high)| space.share(low, high)),
+            }
+        })
+        .collect()
+}
+
+impl Report for Health {
+    fn text(&self) -> String {
+        let named = |name: &Option<String>| name.clone().unwrap_or_else(|| "-".to_owned());
+        let rows = self.nodes.iter().map(|row| {
+            vec![
+                row.number.map_or("-".to_owned(), |number| number.to_string()),
+                named(&row.name),
+                row.address.to_string(),
+                short_id(row.id, self.space),
+                row.state.to_owned(),
+                row.keys.to_string(),
+                row.bytes.to_string(),
+                format!("{} s", row.uptime_seconds),
+                row.version.clone(),
+            ]
+        });
+        let headings = ["number", "name", "address", "id", "state", "keys", "bytes", "up", "version"];
+        let mut text = table(&headings, rows);
+        for dead in &self.dead {
+            let held = match dead.arc {
+                Some((low, high)) => format!(
+                    "held the arc ({}, {}], {:.1} % of the ring; what it stored is lost until replicas are built",
+                    short_id(low, self.space),
+                    short_id(high, self.space),
+                    dead.share * 100.0
+                ),
+                None => "which part of the ring it held is not known any more".to_owned(),
+            };
+            text += &format!("DEAD  {} {}: {held}\n", named(&dead.name), dead.address);
+        }
+        for problem in &self.problems {
+            text += &format!("{problem}\n");
+        }
+        let nodes = report::count(self.nodes.len(), "node");
+        text + &if self.healthy {
+            format!("healthy: {nodes}, one ring, in order, everything served\n")
+        } else {
+            format!(
+                "not healthy: {nodes} answer, {} dead, {}\n",
+                self.dead.len(),
+                report::count(self.problems.len(), "problem")
+            )
+        }
+    }
+}
+
+impl StatusArguments {
+    /// Shows how the cluster is.
+    pub(crate) async fn run(&self, context: &Context) -> Outcome {
+        let connection = context.target.connect(context.output).await?;
+        let view = connection.client.view().await;
+        let health = Health::new(&view, &connection);
+        context.output.show(&health);
+        if health.healthy { Ok(()) } else { Err(Failure::Said) }
+    }
+}

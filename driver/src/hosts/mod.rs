@@ -1,0 +1,3 @@
+//! Hosts: reaching them, by SSH or on this machine.
+
+pub(crate) mod forward;

@@ -1,0 +1,131 @@
+//! `[cluster]`: what holds for all servers together.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use chordata_protocol::{Placement, Space};
+use toml::Spanned;
+
+use super::document::{Reader, Section};
+use super::layer::{accept, checked_text, install_dir, local_path, resolved};
+use super::rules;
+
+/// Entries in a server's successor list, unless another number is given: a ring heals when all but one of them die
+/// together.
+pub(crate) const SUCCESSORS: u8 = 4;
+
+/// Hosts worked on at once, unless another number is given: what an SSH gateway tolerates.
+pub(crate) const PARALLEL: usize = 10;
+
+/// What holds for all servers together.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ClusterOptions {
+    /// The file with the cluster's secret on the driver's machine; none: one that the driver makes and keeps. May
+    /// begin with `~`: see [`expand_home`](super::expand_home).
+    pub secret_file: Option<PathBuf>,
+    /// May servers listen beyond their own machine without a secret?
+    pub insecure: bool,
+    /// The ring's size.
+    pub space: Space,
+    /// Entries in a server's successor list.
+    pub successors: u8,
+    /// Where a server without a fixed id joins; never `Fixed`.
+    pub placement: Placement,
+    /// Hosts worked on at once.
+    pub parallel: usize,
+    /// Server binaries to upload by architecture (what `uname -m` says); for others the driver's own choice. May
+    /// begin with `~`.
+    pub binaries: BTreeMap<String, PathBuf>,
+}
+
+impl Default for ClusterOptions {
+    fn default() -> ClusterOptions {
+        ClusterOptions {
+            secret_file: None,
+            insecure: false,
+            space: Space::default(),
+            successors: SUCCESSORS,
+            placement: Placement::Bisect,
+            parallel: PARALLEL,
+            binaries: BTreeMap::new(),
+        }
+    }
+}
+
+/// What `[cluster]` says beside its options.
+#[derive(Debug, Default)]
+pub(super) struct Cluster {
+    pub name: Option<String>,
+    /// For hosts, beneath `[defaults]`.
+    pub install_dir: Option<String>,
+    pub options: ClusterOptions,
+}
+
+impl Cluster {
+    /// Reads the section; local paths are relative to `base`.
+    pub(super) fn read(reader: &mut Reader<'_>, section: &Section<'_>, base: &Path) -> Cluster {
+        let default = ClusterOptions::default();
+        let bits = (Space::BITS_MIN.into())..=(Space::BITS_MAX.into());
+        let bits = reader.number(section, "bits", bits).and_then(|bits| u8::try_from(bits.into_inner()).ok());
+        let successors = reader.number(section, "successors", 1..=32);
+        let parallel = reader.number(section, "parallel", 1..=1000);
+        let placements = [("bisect", Placement::Bisect), ("hash", Placement::Hash)];
+        Cluster {
+            name: checked_text(reader, section, "name", rules::cluster_name).map(Spanned::into_inner),
+            install_dir: install_dir(reader, section),
+            options: ClusterOptions {
+                secret_file: local_path(reader, section, "secret_file", base),
+                insecure: reader.boolean(section, "insecure").unwrap_or(default.insecure),
+                space: bits.and_then(Space::new).unwrap_or(default.space),
+                successors: successors
+                    .and_then(|successors| u8::try_from(successors.into_inner()).ok())
+                    .unwrap_or(default.successors),
+                placement: reader
+                    .choice(section, "placement", &placements)
+                    .map_or(default.placement, Spanned::into_inner),
+                parallel: parallel.map_or(default.parallel, |parallel| parallel.into_inner().into()),
+                binaries: binaries(reader, section, base),
+            },
+        }
+    }
+}
+
+fn binaries(reader: &mut Reader<'_>, section: &Section<'_>, base: &Path) -> BTreeMap<String, PathBuf> {
+    let mut binaries = BTreeMap::new();
+    for (name, (place, path)) in reader.texts(section, "binaries") {
+        let name = Spanned::new(place, name);
+        if accept(reader, &name, rules::architecture)
+            && let Some(path) = resolved(reader, name.get_ref(), &path, base)
+        {
+            binaries.insert(name.into_inner(), path);
+        }
+    }
+    binaries
+}
+
+/// A cluster's name when it has none of its own: that of its file, in the letters that a name may have.
+pub(super) fn name_from(path: &Path) -> String {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let possible = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' };
+    let name: String = stem.chars().map(possible).take(64).collect();
+    let name = name.trim_start_matches(|c: char| !c.is_ascii_alphanumeric());
+    if name.is_empty() { "cluster".to_owned() } else { name.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_lends_its_name_to_the_cluster() {
+        for (path, name) in [
+            ("inventory/local.toml", "local"),
+            ("my ring.toml", "my-ring"),
+            ("_x.toml", "x"),
+            ("é", "cluster"),
+        ] {
+            assert_eq!(name_from(Path::new(path)), name);
+            assert_eq!(rules::cluster_name(name), Ok(()));
+        }
+    }
+}

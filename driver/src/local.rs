@@ -1,0 +1,146 @@
+//! Servers as processes of this machine, for the demo.
+//!
+//! They end with the driver, however that ends: each holds the other end of a pipe as its standard input, which the
+//! operating system closes when the driver is gone. With `--keep` they have none, and a session of their own.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use chordata_protocol::Address;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::failure::{Failure, Outcome};
+
+/// How long a server may take to be in the ring.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+/// How long a server may take to stop.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
+
+/// A running server.
+pub(crate) struct Server {
+    /// Where it listens.
+    pub(crate) address: Address,
+    child: Child,
+    log: PathBuf,
+}
+
+/// All servers of a demo, and where their logs are.
+pub(crate) struct Servers {
+    running: Vec<Server>,
+    directory: TempDir,
+    keep: bool,
+}
+
+impl Servers {
+    /// None yet.
+    ///
+    /// # Errors
+    /// When there is no room for logs.
+    pub(crate) fn new(keep: bool) -> Outcome<Servers> {
+        let directory = tempfile::Builder::new().prefix("chordata-demo-").tempdir()?;
+        Ok(Servers { running: Vec::new(), directory, keep })
+    }
+
+    /// One more.
+    pub(crate) fn push(&mut self, server: Server) {
+        self.running.push(server);
+    }
+
+    /// Where they listen.
+    pub(crate) fn addresses(&self) -> Vec<Address> {
+        self.running.iter().map(|server| server.address.clone()).collect()
+    }
+
+    /// Their processes.
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        self.running.iter().map(Server::pid).collect()
+    }
+
+    /// Stops them all and removes their logs.
+    pub(crate) async fn stop(mut self) {
+        for server in &self.running {
+            server.signal(Signal::SIGTERM);
+        }
+        for server in &mut self.running {
+            if tokio::time::timeout(STOP_WITHIN, server.child.wait()).await.is_err() {
+                // It did not stop when it was told to; an error means that it has ended meanwhile.
+                let _ = server.child.kill().await;
+            }
+        }
+    }
+
+    /// Leaves them running; returns where their logs are.
+    pub(crate) fn leave(self) -> PathBuf {
+        self.directory.keep()
+    }
+}
+
+impl Server {
+    /// Starts a server: the first starts the ring, the others join it. Returns when it is in the ring.
+    ///
+    /// # Errors
+    /// When it does not get there: with the end of its log.
+    pub(crate) async fn start(servers: &Servers, port: u16, bits: u8) -> Outcome<Server> {
+        let log = servers.directory.path().join(format!("{port}.log"));
+        let errors = std::fs::File::create(&log)?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["serve", "--port", &port.to_string(), "--bits", &bits.to_string()]);
+        // What the user's environment says of other servers is not for these.
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CHORDATA_")) {
+            command.env_remove(name);
+        }
+        match servers.running.first() {
+            None => command.args(["--id", "0"]),
+            Some(first) => command.args(["--join", first.address.as_str()]),
+        };
+        if servers.keep {
+            command.stdin(Stdio::null()).process_group(0);
+        } else {
+            command.arg("--until-stdin-closes").stdin(Stdio::piped()).kill_on_drop(true);
+            // Ctrl-C is for the driver, which then stops its servers.
+            command.process_group(0);
+        }
+        let mut child = command.stdout(Stdio::piped()).stderr(errors).spawn()?;
+        let stdout = child.stdout.take().ok_or_else(|| Failure::failed("a server has no standard output"))?;
+        let address = Address::new(&format!("127.0.0.1:{port}"));
+        let mut lines = BufReader::new(stdout).lines();
+        let ready = tokio::time::timeout(READY_WITHIN, lines.next_line()).await;
+        match ready {
+            Ok(Ok(Some(line))) if line.starts_with("ready ") => Ok(Server { address, child, log }),
+            Ok(Ok(_) | Err(_)) | Err(_) => {
+                let server = Server { address, child, log };
+                Err(server.failed().await)
+            }
+        }
+    }
+
+    async fn failed(mut self) -> Failure {
+        self.signal(Signal::SIGKILL);
+        // Its end is all that is waited for.
+        let _ = self.child.wait().await;
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        let tail = lines[lines.len().saturating_sub(10)..].join("\n  ");
+        Failure::failed(format!(
+            "the server at {} did not get into the ring; its log ends:\n  {tail}",
+            self.address
+        ))
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().unwrap_or(0)
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(pid) = self.child.id().and_then(|pid| i32::try_from(pid).ok()) {
+            // It may have ended by itself.
+            let _ = kill(Pid::from_raw(pid), signal);
+        }
+    }
+}
