@@ -26,7 +26,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let command = match cli.command {
         // The server sets up its own logging and runtime.
-        Command::Serve(arguments) => return chordata_server::command::serve(*arguments),
+        Command::Serve(arguments) => return chordata_server::command::serve(&arguments),
         Command::Agent { command } => return chordata_server::agent::run(command),
         command => command,
     };

@@ -27,8 +27,8 @@ pub struct ServeArguments {
 }
 
 /// Runs a node until it is told to stop, or has left the ring.
-pub fn serve(arguments: ServeArguments) -> ExitCode {
-    match prepare(&arguments) {
+pub fn serve(arguments: &ServeArguments) -> ExitCode {
+    match prepare(arguments) {
         Ok(settings) => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
             match runtime {

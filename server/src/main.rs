@@ -33,8 +33,8 @@ enum Command {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match arguments.command {
-        Some(Command::Serve(serve)) => command::serve(*serve),
+        Some(Command::Serve(serve)) => command::serve(&serve),
         Some(Command::Agent { command }) => agent::run(command),
-        None => command::serve(arguments.serve),
+        None => command::serve(&arguments.serve),
     }
 }

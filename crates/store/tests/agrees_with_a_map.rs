@@ -1,4 +1,5 @@
 //! Every engine must do what a plain map does.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -116,7 +117,7 @@ proptest! {
         transfer::merge(&mut engine, space(), vec![(key.clone(), Some(record(second)))]);
         let kept = engine.version(key.id(space()), &key).unwrap();
         prop_assert_eq!(kept.sequence, first.max(second));
-        transfer::merge(&mut engine, space(), vec![(key.clone(), None)]);
+        transfer::merge(&mut engine, space(), vec![(key, None)]);
         prop_assert_eq!(engine.keys(), 0);
     }
 }

@@ -106,6 +106,7 @@ impl DemoArguments {
         let addresses = servers.addresses();
         let client = Client::connect(&addresses, Config::default()).await?;
         let view = wait_until_whole(&client, addresses.len()).await?;
+        refresh_fingers(&client).await?;
         output.remark(&format!(
             "the ring of {} is whole after {}\n",
             report::count(addresses.len(), "server"),
@@ -146,6 +147,14 @@ impl DemoArguments {
         ));
         Ok(())
     }
+}
+
+/// The ring does this by itself in a moment; the picture shall not have to wait for it.
+async fn refresh_fingers(client: &Client) -> Outcome {
+    let context = chordata_rpc::within(WHOLE_WITHIN);
+    let answer = client.pool().client(&client.entry()).update_finger_table(context).await;
+    let refreshed = answer.map_err(chordata_client::Failure::from_call)?;
+    refreshed.map(|_| ()).map_err(|error| chordata_client::Failure::from(error).into())
 }
 
 /// Every server holds a key, or it is said which does not.

@@ -232,14 +232,14 @@ impl Report for Fingers {
                 if row.from == row.to { row.from.to_string() } else { format!("{}-{}", row.from, row.to) };
             vec![
                 entries,
-                short_id(row.start, self.space),
+                format!("id + 2^{}", row.from),
                 short_id(row.node.id, self.space),
                 row.node.address.to_string(),
             ]
         });
         let heading =
             format!("fingers of {}: entry i is the first node at or behind its id + 2^i\n", self.node);
-        heading + &table(&["entries", "first start", "node", "address"], rows)
+        heading + &table(&["entries", "from", "node", "address"], rows)
     }
 }
 

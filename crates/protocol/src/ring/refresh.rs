@@ -142,11 +142,14 @@ impl Ring {
                 }
             }
             Step::Sleep(_) => {}
-            Step::Done(found) => self.looked_up(found.ok().map(|located| located.owner)),
+            Step::Done(found) => {
+                let owner = found.ok().map(|located| located.owner);
+                self.looked_up(owner.as_ref());
+            }
         }
     }
 
-    fn looked_up(&mut self, owner: Option<Peer>) {
+    fn looked_up(&mut self, owner: Option<&Peer>) {
         let Some(Looking { purpose, entry, mut summary, .. }) = self.refresh.looking.take() else { return };
         if purpose == Purpose::Server {
             if owner.is_none() && self.phase == Phase::Member && self.serving().is_none() {
@@ -154,7 +157,7 @@ impl Ring {
             }
             return;
         }
-        let next = match &owner {
+        let next = match owner {
             Some(owner) => {
                 self.learn(owner);
                 self.settle(entry, owner, &mut summary)

@@ -1,0 +1,62 @@
+# What can be done here. `make` alone says so.
+
+CARGO ?= cargo
+SEED ?= 1
+SEEDS ?= 1
+SCENARIO ?=
+DIST_TARGET ?= $(shell rustc -vV | sed -n 's/^host: //p')
+
+.PHONY: help demo build verify fix test test-system test-peers sim bench bench-fingers dist
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1  /p' $(MAKEFILE_LIST) | awk '{ printf "  make %-14s", $$2; $$1=""; $$2=""; print }'
+
+demo: ## a ring of five servers on this machine, with input.txt replayed
+	$(CARGO) run --release -- demo
+
+build: ## the driver and the server, optimised
+	$(CARGO) build --release -p chordata -p chordata-server
+
+verify: ## format, lints, documentation, dependency directions; never writes
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --locked --quiet
+	$(CARGO) test --locked --quiet -p chordata --test house_rules
+
+fix: ## rewrite what verify would complain about, where that can be done by machine
+	$(CARGO) fmt --all
+	$(CARGO) clippy --workspace --all-targets --fix --allow-dirty --allow-staged
+
+test: ## all tests that need neither root nor other packages
+	$(CARGO) build --locked -p chordata -p chordata-server
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+		$(CARGO) nextest run --workspace --locked --no-fail-fast && $(CARGO) test --workspace --doc --locked --quiet; \
+	else \
+		$(CARGO) test --workspace --locked --no-fail-fast; \
+	fi
+
+test-system: ## deployment to real sshd hosts in network namespaces; needs root, openssh-server, iproute2, nftables
+	@test "$$(id -u)" = 0 || { echo "make test-system needs root: it makes network namespaces" >&2; exit 2; }
+	@for program in sshd ip nft; do command -v $$program >/dev/null || test -x /usr/sbin/$$program || \
+		{ echo "make test-system needs $$program: install openssh-server, openssh-client, iproute2, nftables" >&2; exit 2; }; done
+	testbed/selftest
+	$(CARGO) build --release --locked -p chordata -p chordata-server
+	CHORDATA_SYSTEM_TESTS=1 $(CARGO) test --release --locked -p chordata --test 'system_*' -- --test-threads=1 --nocapture
+
+test-peers: ## tests against other programs
+	@echo "left out: 0 peers so far (databases, Redis clients and browsers come with the loaders and front ends)"
+
+sim: ## the protocol under simulated faults: SEED=n, SEEDS=n, SCENARIO=graceful|crashes|lossy|partition
+	$(CARGO) run --release --locked -p chordata-sim -- --seed $(SEED) --seeds $(SEEDS) $(if $(SCENARIO),--scenario $(SCENARIO))
+
+bench: ## get and put beside a bare tarpc service, in the same run
+	$(CARGO) run --release --locked -p chordata-bench -- rpc
+
+bench-fingers: ## hops on 64 nodes under each routing policy, and all fingers refreshed from all nodes at once
+	$(CARGO) run --release --locked -p chordata-bench -- fingers
+
+dist: ## dist/chordata and dist/chordata-server for hosts with an older C library (statically linked)
+	RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --release --locked --target $(DIST_TARGET) -p chordata -p chordata-server
+	mkdir -p dist
+	cp target/$(DIST_TARGET)/release/chordata target/$(DIST_TARGET)/release/chordata-server dist/
+	@ls -l dist
