@@ -64,4 +64,18 @@ macro_rules! scripts {
 
 scripts! {
     join_a_ring_of_one
+    join_a_ring_of_two
+    join_a_ring_of_five
+    stabilize
+    stabilize_busy
+    stabilize_busy_both_ways
+    rectify
+    depart
+    depart_last
+    depart_two_neighbours
+    two_joiners_nearer_first
+    two_joiners_farther_first
+    adjacent_failures
+    all_successors_dead
+    partition
 }

@@ -249,6 +249,7 @@ impl World {
             let node = self.nodes.get_mut(address)?;
             let successors = node.ring.successors().clone();
             let effects = node.ring.handle(self.now, event);
+            self.observe(address, &successors);
             let mut learned = Vec::new();
             for effect in effects {
                 match effect {
@@ -259,7 +260,6 @@ impl World {
             if !learned.is_empty() {
                 self.report.effect(format!("learns {}", learned.join(" ")));
             }
-            self.observe(address, &successors);
         }
         self.report_conflicts();
         self.wake_parked(address);
