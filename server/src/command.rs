@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chordata_rpc::TcpNet;
 use tokio::signal::unix::{SignalKind, signal};
@@ -11,6 +12,9 @@ use tracing::{error, info};
 
 use crate::settings::{Settings, SettingsError};
 use crate::{logging, start, trace};
+
+/// How long a node that has left still answers.
+const FAREWELL: Duration = Duration::from_millis(500);
 
 /// Arguments of a server.
 #[derive(Clone, Debug, clap::Args)]
@@ -92,7 +96,11 @@ async fn run(settings: crate::settings::Resolved, until_stdin_closes: bool) -> E
         _ = terminate.recv() => info!("told to stop: this node stays a member of the ring"),
         _ = interrupt.recv() => info!("interrupted: this node stays a member of the ring"),
         () = &mut orphaned => info!("who started this server is gone: stopping"),
-        () = started.left() => info!("departed: nothing is left to do here"),
+        () = started.left() => {
+            info!("departed: nothing is left to do here");
+            // Whoever asked for it shall get the answer, and late requests a word where to go.
+            tokio::time::sleep(FAREWELL).await;
+        }
     }
     // Where there is no service manager, nobody listens.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);

@@ -34,6 +34,10 @@ pub(crate) fn context_for(request: u128, limit: std::time::Duration) -> Context 
 
 /// Logs a hop.
 pub(crate) fn hop(node: &chordata_protocol::Peer, request: u128, line: std::fmt::Arguments<'_>) {
+    // What the ring asks for its own upkeep has no number.
+    if request == 0 {
+        return;
+    }
     let request = request as u32;
     if TO_INFO.load(Ordering::Relaxed) {
         tracing::info!(target: "chordata::request", node = %node.address, "request {request:08x}: {line}");

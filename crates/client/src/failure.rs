@@ -40,6 +40,15 @@ impl Failure {
         }
     }
 
+    /// The same for a request that changes nothing: whether it was carried out does not matter.
+    #[must_use]
+    pub fn of_reading(self) -> Failure {
+        match self {
+            Failure::Unknown(reason) => Failure::Unreachable(reason),
+            other => other,
+        }
+    }
+
     /// Is it certain that nothing was done?
     pub fn is_certain(&self) -> bool {
         !matches!(self, Failure::Unknown(_))

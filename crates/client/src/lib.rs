@@ -39,8 +39,13 @@ use chordata_rpc::service::{Answer, Options, Route, Status};
 use chordata_rpc::{Credentials, Net, Pool, PoolSettings, TcpNet};
 use parking_lot::Mutex;
 
+use futures::stream::{FuturesUnordered, StreamExt};
+
 use cache::Owners;
 pub use failure::Failure;
+
+/// How long a node may be silent before the next one is asked as well.
+const HEAD_START: Duration = Duration::from_millis(250);
 
 /// Who finds the owner of a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -114,21 +119,12 @@ impl Client {
                 ..PoolSettings::default()
             },
         );
-        let mut last = Failure::NoNodes;
-        for (place, address) in nodes.iter().enumerate() {
-            match status_of(&pool, address, config.connect_timeout * 2).await {
-                Ok(status) => {
-                    let mut entries = nodes.to_vec();
-                    entries.swap(0, place);
-                    let space = Space::new(status.settings.bits).unwrap_or_default();
-                    let owners = Mutex::new(Owners::new(space));
-                    let entries = Mutex::new(entries);
-                    return Ok(Client { shared: Arc::new(Shared { pool, space, entries, owners, config }) });
-                }
-                Err(failure) => last = failure,
-            }
-        }
-        Err(last)
+        let (place, status) = first_to_answer(&pool, nodes, config.connect_timeout * 2).await?;
+        let mut entries = nodes.to_vec();
+        entries.swap(0, place);
+        let space = Space::new(status.settings.bits).unwrap_or_default();
+        let owners = Mutex::new(Owners::new(space));
+        Ok(Client { shared: Arc::new(Shared { pool, space, entries: Mutex::new(entries), owners, config }) })
     }
 
     /// The size of the cluster's ring.
@@ -216,12 +212,38 @@ impl Client {
     }
 }
 
+/// The first of these nodes that answers: the next one is asked when one fails, or is silent for a moment.
+async fn first_to_answer(
+    pool: &Pool,
+    nodes: &[Address],
+    limit: Duration,
+) -> Result<(usize, Status), Failure> {
+    let mut waiting = nodes.iter().enumerate();
+    let mut asked = FuturesUnordered::new();
+    let mut last = Failure::NoNodes;
+    loop {
+        match waiting.next() {
+            Some((place, address)) => {
+                asked.push(async move { (place, status_of(pool, address, limit).await) });
+            }
+            None if asked.is_empty() => return Err(last),
+            None => {}
+        }
+        let patience = if waiting.len() > 0 { HEAD_START } else { limit };
+        match tokio::time::timeout(patience, asked.next()).await {
+            Ok(Some((place, Ok(status)))) => return Ok((place, status)),
+            Ok(Some((_, Err(failure)))) => last = failure,
+            Ok(None) | Err(_) => {}
+        }
+    }
+}
+
 /// How a node is.
 ///
 /// # Errors
 /// When it does not answer in time.
 pub async fn status_of(pool: &Pool, address: &Address, limit: Duration) -> Result<Status, Failure> {
     let answer = pool.client(address).status(chordata_rpc::within(limit)).await;
-    let status = answer.map_err(Failure::from_call)?;
+    let status = answer.map_err(|error| Failure::from_call(error).of_reading())?;
     status.map_err(Failure::from)
 }

@@ -117,6 +117,6 @@ impl Client {
     /// When it does not answer or is not in the ring.
     pub async fn scan(&self, node: &Address, options: ScanOptions) -> Result<Page, Failure> {
         let answer = self.shared.pool.client(node).scan(within(STATUS_WITHIN), options).await;
-        Ok(answer.map_err(Failure::from_call)??)
+        Ok(answer.map_err(|error| Failure::from_call(error).of_reading())??)
     }
 }

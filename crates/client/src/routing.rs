@@ -73,7 +73,7 @@ impl Client {
                 Err(failure) => failure,
             };
             if Instant::now() + pause >= deadline {
-                return Err(failure);
+                return Err(if repeatable { failure.of_reading() } else { failure });
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE.1);

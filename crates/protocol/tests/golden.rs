@@ -63,19 +63,52 @@ macro_rules! scripts {
 }
 
 scripts! {
+    adjacent_failures
+    all_successors_dead
+    claim_two_without_keys
+    depart
+    depart_both_of_two
+    depart_last
+    depart_two_neighbours
+    finger_refresh
+    fingers_of_the_paper
+    handover_lost_answer
+    handover_put_in_copy
+    handover_put_waits
+    handover_refused
+    handover_source_dies
+    handover_target_dies
+    join_a_ring_of_five
     join_a_ring_of_one
     join_a_ring_of_two
-    join_a_ring_of_five
+    join_busy
+    lookup_past_the_dead
+    lookup_policies
+    partition
+    places_at_once
+    places_bisect
+    places_fixed_and_hash
+    rectify
+    rectify_several_notify
+    restart_before_anybody_noticed
+    restart_under_its_id
+    silence
     stabilize
     stabilize_busy
     stabilize_busy_both_ways
-    rectify
-    depart
-    depart_last
-    depart_two_neighbours
-    two_joiners_nearer_first
     two_joiners_farther_first
-    adjacent_failures
-    all_successors_dead
-    partition
+    two_joiners_nearer_first
+}
+#[test]
+fn zz_adhoc() {
+    let Ok(list) = std::env::var("ADHOC") else { return };
+    for name in list.split(' ') {
+        let space = Space::new(6).expect("a ring of 64 identifiers");
+        let mut world = world::World::new(RingSettings { space, ..RingSettings::default() });
+        let input = std::fs::read_to_string(name).expect("script");
+        match goldenscript::generate(&mut world, &input) {
+            Ok(output) => println!("{output}"),
+            Err(error) => println!("{name}: {error}"),
+        }
+    }
 }

@@ -26,6 +26,7 @@ use chordata_protocol::Address;
 use parking_lot::RwLock;
 use tarpc::client::{RpcError, stub};
 use tarpc::context::{self, Context};
+use tarpc::trace::TraceId;
 
 use crate::connection::{Connection, Tracked};
 use crate::credentials::Credentials;
@@ -80,6 +81,8 @@ impl Default for PoolSettings {
 /// A tarpc context for a call that must end within this time.
 pub fn within(limit: Duration) -> Context {
     let mut context = context::current();
+    // A number by lot, by which logs can tell requests apart on every node that they come to.
+    context.trace_context.trace_id = TraceId::from(fastrand::u128(..));
     context.deadline = Instant::now() + limit.min(DEADLINE_CEILING);
     context
 }

@@ -1,5 +1,6 @@
 //! Clients: requests for keys, which wait for hand-overs and follow the keys to their new owner.
 
+use chordata_protocol::message::Candidate;
 use chordata_protocol::ring::Admit;
 use chordata_protocol::{Address, Key, Operation, Outcome, Record, Value};
 
@@ -63,18 +64,31 @@ impl World {
                     return self.report.say(line);
                 }
                 Admit::Elsewhere(candidates) => {
-                    let Some(next) = candidates.first() else {
-                        let line = format!("{wish}: {} knows nobody else", node.name());
-                        return self.report.say(line);
+                    let name = node.name();
+                    let (next, silent) = self.first_that_answers(&address, &candidates);
+                    let Some(next) = next else {
+                        return self.report.say(format!("{wish}: {name} knows nobody else that answers"));
                     };
                     let on = format!("{} ({})", words::peer(&next.peer), next.why);
-                    let line = format!("{wish}: {} sends it on to {on}", node.name());
-                    self.report.say(line);
+                    self.report.say(format!("{wish}: {name} sends it on to {on}{silent}"));
                     address = next.peer.address.clone();
                 }
             }
         }
         self.report.say(format!("{wish}: given up"));
+    }
+
+    /// And those before it that do not.
+    fn first_that_answers(&self, from: &Address, candidates: &[Candidate]) -> (Option<Candidate>, String) {
+        let mut silent = String::new();
+        for candidate in candidates {
+            let to = &candidate.peer.address;
+            if self.nodes.contains_key(to) && !self.separates(from, to) {
+                return (Some(candidate.clone()), silent);
+            }
+            silent.push_str(&format!(", as {to} does not answer"));
+        }
+        (None, silent)
     }
 
     fn fulfil(&mut self, address: &Address, wish: Wish) {

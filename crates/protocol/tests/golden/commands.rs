@@ -142,7 +142,13 @@ pub(crate) enum Command {
     Deliver(Option<Name>, Option<Name>),
     /// Loses the messages in flight from one node to another.
     Drop(Name, Name),
-    /// Lost questions time out; with names: all questions of a node, to another, also those in flight.
+    /// Delays the messages in flight from one node to another.
+    Delay(Name, Name),
+    /// The delayed messages arrive.
+    Arrive,
+    /// A client found that a node does not answer, and says so to another.
+    Silent(Name, Name),
+    /// Lost and delayed questions time out; with names: all questions of a node, to another, also those in flight.
     Timeout(Option<Name>, Option<Name>),
     /// Lists the messages in flight.
     Flight,
@@ -224,6 +230,10 @@ impl World {
                     self.time(node, Timer::Stabilize)?;
                 }
             }
+            Command::Silent(Name(node), Name(of)) => {
+                let of = self.peer(of);
+                self.event(node, Event::Silent(of.clone()), &format!("told that {} is silent", of.address));
+            }
             Command::Round => self.with_chatter(Chatter::Changes, World::round),
             Command::Run(Span(time)) => self.with_chatter(Chatter::Changes, |world| world.run(*time)),
             Command::Wait(Span(time)) => self.now = self.now + *time,
@@ -232,6 +242,8 @@ impl World {
             Command::Settle
             | Command::Deliver(..)
             | Command::Drop(..)
+            | Command::Delay(..)
+            | Command::Arrive
             | Command::Timeout(..)
             | Command::Flight => self.move_messages(command)?,
             Command::Put(Name(node), KeyName(key), value) => {
@@ -272,6 +284,13 @@ impl World {
                 for message in self.take_messages(Some(from), to)? {
                     self.report.say(format!("lost: {message}"));
                 }
+            }
+            Command::Delay(Name(from), Name(to)) => {
+                let late = self.take_messages(Some(from), to)?;
+                self.delayed.extend(late);
+            }
+            Command::Arrive => {
+                std::mem::take(&mut self.delayed).into_iter().for_each(|message| self.deliver(message));
             }
             Command::Timeout(from, to) => {
                 let mut late = self.lost_calls();

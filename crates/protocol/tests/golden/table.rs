@@ -122,7 +122,9 @@ impl World {
             .servers()
             .into_iter()
             .filter(|(_, _, servers)| servers.len() > 1)
-            .map(|(low, high, servers)| format!("!! {} is served by {}", arc(low, high), servers.join(" and ")))
+            .map(|(low, high, servers)| {
+                format!("!! {} is served by {}", arc(low, high), servers.join(" and "))
+            })
             .collect();
         for line in &conflicts {
             if !self.conflicts.contains(line) {
@@ -189,9 +191,8 @@ impl World {
                 skipped
             })
         };
-        let skipped = |id: Id| {
-            members.iter().any(|node| skips(node.ring.successors(), node.ring.me().id, id))
-        };
+        let skipped =
+            |id: Id| members.iter().any(|node| skips(node.ring.successors(), node.ring.me().id, id));
         members.iter().filter(|node| !skipped(node.ring.me().id)).map(|node| node.name()).collect()
     }
 

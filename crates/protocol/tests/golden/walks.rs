@@ -21,9 +21,8 @@ impl World {
                 Step::Ask(questions) => {
                     assert!(!questions.is_empty(), "a walk waits for an answer, and none is out");
                     for (ticket, peer, request) in questions {
-                        let answer = self.with_chatter(Chatter::Nothing, |world| {
-                            world.ask(from, &peer.address, request)
-                        });
+                        let answer = self
+                            .with_chatter(Chatter::Nothing, |world| world.ask(from, &peer.address, request));
                         procedure.answered(self.now, ticket, answer);
                     }
                 }

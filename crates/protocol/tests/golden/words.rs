@@ -109,10 +109,9 @@ pub(crate) fn asked(from: &str, request: &Request) -> String {
         Request::Chunk { .. } => format!("sent a part by {from}"),
         Request::TakeOver { range: granted, .. } => format!("granted {} by {from}", range(granted)),
         Request::Departing { .. } => format!("told by {from} that it leaves"),
-        Request::Grant { .. }
-        | Request::Adopt(_)
-        | Request::StartRefresh
-        | Request::RefreshReport { .. } => format!("asked by {from} ({})", request.name()),
+        Request::Grant { .. } | Request::Adopt(_) | Request::StartRefresh | Request::RefreshReport { .. } => {
+            format!("asked by {from} ({})", request.name())
+        }
     }
 }
 

@@ -94,6 +94,8 @@ pub(crate) struct World {
     /// What the dead knew, and still know when they come back.
     memories: BTreeMap<Address, Vec<Peer>>,
     pub(crate) flight: VecDeque<Message>,
+    /// Messages that take longer than the others, until they arrive.
+    pub(crate) delayed: VecDeque<Message>,
     pub(crate) calls: BTreeMap<CallId, Call>,
     /// Who is on the far side of a partition.
     pub(crate) far_side: Vec<Address>,
@@ -115,6 +117,7 @@ impl World {
             nodes: BTreeMap::new(),
             memories: BTreeMap::new(),
             flight: VecDeque::new(),
+            delayed: VecDeque::new(),
             calls: BTreeMap::new(),
             far_side: Vec::new(),
             now: Time::ZERO,
@@ -214,7 +217,7 @@ impl World {
         self.event(&id.from.clone(), Event::Reply { token: id.token, result }, &header);
     }
 
-    /// Questions whose message, or whose answer, was lost.
+    /// Questions whose message, or whose answer, was lost or is delayed.
     pub(crate) fn lost_calls(&self) -> Vec<CallId> {
         let in_flight = |id: &CallId| self.flight.iter().any(|message| message.call == *id);
         self.calls.keys().filter(|id| !in_flight(id)).cloned().collect()

@@ -1,0 +1,91 @@
+//! Waiting until the ring is whole: every server that was started is a member, and each has the right neighbours.
+
+use std::time::Duration;
+
+use chordata_client::look::View;
+use chordata_client::{Client, Config};
+use chordata_protocol::Address;
+use tokio::time::Instant;
+
+use super::site::Site;
+use crate::failure::{Failure, Outcome};
+use crate::hosts::forward::Forwards;
+use crate::inventory::Host;
+use crate::target;
+
+/// How often the ring is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(150);
+/// Problems that a message lists.
+const LISTED_MAX: usize = 10;
+
+/// A way to talk to the servers of some hosts.
+pub(crate) struct Ring {
+    addresses: Vec<Address>,
+    config: Config,
+    /// Tunnels, as long as this is there.
+    _forwards: Option<Forwards>,
+}
+
+impl Ring {
+    /// To the servers of these hosts.
+    ///
+    /// # Errors
+    /// When the cluster's id or secret cannot be read.
+    pub(crate) async fn of(site: &Site, hosts: &[Host]) -> Outcome<Ring> {
+        let mut inventory = site.inventory.clone();
+        inventory.hosts = hosts.to_vec();
+        let mut config = Config {
+            credentials: target::credentials(&site.inventory, site.target.secret_file.as_deref())?,
+            ..Config::default()
+        };
+        let forwards = Forwards::open(&inventory).await?;
+        if let Some(forwards) = &forwards {
+            config.net = forwards.net();
+        }
+        Ok(Ring { addresses: target::addresses(&inventory), config, _forwards: forwards })
+    }
+
+    /// A client that begins at the first of them that answers.
+    ///
+    /// # Errors
+    /// When none does.
+    pub(crate) async fn client(&self) -> Outcome<Client> {
+        Ok(Client::connect(&self.addresses, self.config.clone()).await?)
+    }
+
+    /// Waits until all of them are members of one whole ring. `say` is told what is missing.
+    ///
+    /// # Errors
+    /// When that is not so within `limit`: what is missing.
+    pub(crate) async fn wait_until_whole(&self, limit: Duration, say: impl Fn(&str)) -> Outcome<View> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let problems = match self.client().await {
+                Ok(client) => {
+                    let view = client.view_from(self.addresses.clone()).await;
+                    if view.is_whole() {
+                        return Ok(view);
+                    }
+                    view.problems()
+                }
+                Err(Failure::Unreachable(reason)) => vec![reason],
+                Err(other) => return Err(other),
+            };
+            if Instant::now() >= deadline {
+                return Err(Failure::failed(sentence(limit, &problems)));
+            }
+            say(problems.first().map_or("waiting for the ring", String::as_str));
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+}
+
+fn sentence(limit: Duration, problems: &[String]) -> String {
+    let shown: String =
+        problems.iter().take(LISTED_MAX).map(|problem| format!("\n  - {problem}")).collect();
+    let more = match problems.len().saturating_sub(LISTED_MAX) {
+        0 => String::new(),
+        more => format!("\n  - and {more} more"),
+    };
+    format!("the ring is not whole after {} s:{shown}{more}", limit.as_secs_f64())
+}

@@ -1,0 +1,53 @@
+//! Whole rings that stop and come back: the same nodes, one ring, whatever the order.
+
+use crate::support::ring::{Server, TestRing};
+use crate::support::{QUICK, entry, within};
+
+#[tokio::test]
+async fn a_whole_ring_that_was_stopped_is_one_ring_again_in_another_order() {
+    within(150, async {
+        let mut ring = TestRing::start(4, &QUICK).await;
+        let ids = ring.ids();
+        ring.servers.iter_mut().for_each(Server::terminate);
+        // The one that started the ring comes last.
+        for place in [2, 3, 1, 0] {
+            ring.servers[place].begin_again();
+        }
+        ring.servers.iter_mut().for_each(Server::await_ready);
+        ring.whole().await;
+        assert_eq!(ring.ids(), ids, "everybody has the id that it had");
+        let client = ring.client_of(1).await;
+        client.put(entry(1).0, entry(1).1).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nodes_that_come_back_one_by_one_each_alone_at_first_merge() {
+    within(150, async {
+        let mut ring = TestRing::start(3, &QUICK).await;
+        let ids = ring.ids();
+        ring.servers.iter_mut().for_each(Server::terminate);
+        ring.servers[2].start_again();
+        ring.whole_with(&[2]).await;
+        ring.servers[0].start_again();
+        ring.whole_with(&[0, 2]).await;
+        ring.servers[1].start_again();
+        ring.whole().await;
+        assert_eq!(ring.ids(), ids);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_ring_of_one_comes_back_by_itself() {
+    within(60, async {
+        let mut ring = TestRing::start(1, &["--id", "0x2a"]).await;
+        assert_eq!(ring.servers[0].id.to_literal(), "0x2a");
+        ring.servers[0].terminate();
+        ring.servers[0].start_again();
+        assert_eq!(ring.servers[0].id.to_literal(), "0x2a");
+        ring.whole().await;
+    })
+    .await;
+}
