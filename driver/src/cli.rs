@@ -46,9 +46,7 @@ Raw:
 
 const TEMPLATE: &str = "\
 {about-with-newline}
-{usage-heading} {usage}
-
-{after-help}
+{usage-heading} {usage}{after-help}
 
 Options:
 {options}
@@ -104,7 +102,7 @@ pub(crate) enum Command {
     Get(data::GetArguments),
     /// Remove a value
     Delete(data::DeleteArguments),
-    /// List keys
+    /// List keys, node by node around the ring; --node N (a number, a host's name or HOST:PORT) lists those of one
     Keys(data::KeysArguments),
     /// Carry out a file of puts and gets, and verify every answer
     Replay(replay::ReplayArguments),

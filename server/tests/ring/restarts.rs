@@ -1,7 +1,19 @@
 //! Whole rings that stop and come back: the same nodes, one ring, whatever the order.
 
 use crate::support::ring::{Server, TestRing};
-use crate::support::{QUICK, entry, within};
+use crate::support::{QUICK, WHOLE_WITHIN, entry, eventually, within};
+
+/// The addresses that it kept on disk.
+fn known_on_disk(server: &Server) -> String {
+    std::fs::read_to_string(server.home.path().join("data/known.toml")).unwrap_or_default()
+}
+
+/// Those of the ring that it did not keep.
+fn not_kept(ring: &TestRing, server: &Server) -> Vec<String> {
+    let known = known_on_disk(server);
+    let others = ring.servers.iter().filter(|other| other.address != server.address);
+    others.map(|other| other.address.to_string()).filter(|address| !known.contains(address)).collect()
+}
 
 #[tokio::test]
 async fn a_whole_ring_that_was_stopped_is_one_ring_again_in_another_order() {
@@ -27,6 +39,12 @@ async fn nodes_that_come_back_one_by_one_each_alone_at_first_merge() {
     within(150, async {
         let mut ring = TestRing::start(3, &QUICK).await;
         let ids = ring.ids();
+        eventually("everybody has kept the others' addresses", WHOLE_WITHIN, async || {
+            let missing: Vec<String> =
+                ring.servers.iter().flat_map(|server| not_kept(&ring, server)).collect();
+            if missing.is_empty() { Ok(()) } else { Err(format!("missing: {missing:?}")) }
+        })
+        .await;
         ring.servers.iter_mut().for_each(Server::terminate);
         ring.servers[2].start_again();
         ring.whole_with(&[2]).await;
@@ -35,6 +53,18 @@ async fn nodes_that_come_back_one_by_one_each_alone_at_first_merge() {
         ring.servers[1].start_again();
         ring.whole().await;
         assert_eq!(ring.ids(), ids);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_node_that_is_stopped_has_kept_every_address_that_it_knew() {
+    within(60, async {
+        let mut ring = TestRing::start(3, &QUICK).await;
+        ring.servers.iter_mut().for_each(Server::terminate);
+        for server in &ring.servers {
+            assert_eq!(not_kept(&ring, server), [""; 0], "{} forgot these", server.address);
+        }
     })
     .await;
 }

@@ -58,6 +58,12 @@ impl Server {
         self.process = Process::start(self.home.path(), &self.arguments, &[]);
     }
 
+    /// Starts it again with more arguments; does not wait.
+    pub(crate) fn begin_again_with(&mut self, more: &[&str]) {
+        self.arguments.extend(more.iter().map(|text| (*text).to_owned()));
+        self.begin_again();
+    }
+
     /// Starts it again and waits until it is in a ring.
     pub(crate) fn start_again(&mut self) {
         self.begin_again();

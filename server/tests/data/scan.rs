@@ -1,0 +1,96 @@
+//! Pages of the keys that a node serves.
+
+use std::collections::BTreeSet;
+
+use chordata_client::Client;
+use chordata_protocol::{Key, Value, Version};
+use chordata_rpc::service::ScanOptions;
+
+use crate::support::ring::{Server, TestRing};
+use crate::support::{PATIENT, entry, within};
+
+type Row = (Key, Version, Option<Value>);
+
+/// All pages of a node, and how many there were.
+async fn all_pages(client: &Client, server: &Server, options: ScanOptions) -> (Vec<Row>, usize) {
+    let (mut rows, mut pages, mut options) = (Vec::new(), 0, options);
+    loop {
+        let page = client.scan(&server.address, options.clone()).await.unwrap();
+        pages += 1;
+        assert!(page.entries.len() <= options.limit.max(1) as usize, "a page over its limit");
+        assert!(page.range.is_some());
+        assert!(!page.more || !page.entries.is_empty(), "a page that leads nowhere");
+        rows.extend(page.entries);
+        options.after = rows.last().map(|(key, _, _)| key.clone());
+        if !page.more {
+            return (rows, pages);
+        }
+    }
+}
+
+#[tokio::test]
+async fn pages_list_every_key_once_in_the_order_of_the_ring() {
+    within(90, async {
+        let ring = TestRing::start(3, &PATIENT).await;
+        let client = ring.client().await;
+        assert!(client.put_many((0..300).map(entry).collect()).await.iter().all(Result::is_ok));
+        let expected: BTreeSet<Key> = (0..300).map(|number| entry(number).0).collect();
+        for limit in [1000, 7, 1] {
+            let mut found = BTreeSet::new();
+            for server in &ring.servers {
+                let options = ScanOptions { limit, ..ScanOptions::default() };
+                let (rows, pages) = all_pages(&client, server, options).await;
+                assert!(pages >= rows.len().div_ceil(limit as usize));
+                let space = client.space();
+                let status = crate::support::ring::status(&client, server).await;
+                let low = status.serving.expect("a whole ring serves").low;
+                let distances: Vec<_> =
+                    rows.iter().map(|(key, _, _)| space.distance(low, key.id(space))).collect();
+                assert!(distances.is_sorted(), "in the order of the ring, from the low end");
+                for (key, _, value) in rows {
+                    assert_eq!(value, None, "values were not asked for");
+                    assert!(found.insert(key.clone()), "{key} twice");
+                }
+            }
+            assert_eq!(found, expected, "with pages of {limit}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_prefix_and_values_are_what_was_asked_for() {
+    within(60, async {
+        let ring = TestRing::start(1, &PATIENT).await;
+        let client = ring.client().await;
+        assert!(client.put_many((0..200).map(entry).collect()).await.iter().all(Result::is_ok));
+        let options =
+            ScanOptions { prefix: b"key 1".to_vec(), limit: 10, values: true, ..ScanOptions::default() };
+        let (rows, _) = all_pages(&client, &ring.servers[0], options).await;
+        assert_eq!(rows.len(), 111, "1, 10 to 19, 100 to 199");
+        for (key, version, value) in rows {
+            let record = client.get(key.clone()).await.unwrap().result.unwrap();
+            assert_eq!((version, value), (record.version, Some(record.value)), "{key}");
+        }
+        let options = ScanOptions { prefix: b"nobody".to_vec(), limit: 10, ..ScanOptions::default() };
+        assert_eq!(all_pages(&client, &ring.servers[0], options).await, (Vec::new(), 1));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_page_of_large_values_fits_an_answer() {
+    within(60, async {
+        let ring = TestRing::start(1, &PATIENT).await;
+        let client = ring.client().await;
+        for number in 0..5 {
+            client.put(entry(number).0, Value::from(vec![9; 1024 * 1024])).await.unwrap();
+        }
+        let options = ScanOptions { limit: 100, values: true, ..ScanOptions::default() };
+        let (rows, pages) = all_pages(&client, &ring.servers[0], options).await;
+        assert_eq!(rows.len(), 5);
+        assert!(pages >= 5, "each is a page of its own");
+        assert!(rows.iter().all(|(_, _, value)| value.as_ref().is_some_and(|value| value.len() == 1024 * 1024)));
+    })
+    .await;
+}
