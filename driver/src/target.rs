@@ -26,7 +26,14 @@ pub(crate) struct TargetArguments {
     #[arg(long, global = true, value_name = "HOST[:PORT]", help_heading = "Cluster")]
     pub(crate) node: Option<String>,
     /// File with the cluster's secret, where the inventory does not say
-    #[arg(long, global = true, env = "CHORDATA_SECRET_FILE", hide_env_values = true, value_name = "FILE", help_heading = "Cluster")]
+    #[arg(
+        long,
+        global = true,
+        env = "CHORDATA_SECRET_FILE",
+        hide_env_values = true,
+        value_name = "FILE",
+        help_heading = "Cluster"
+    )]
     pub(crate) secret_file: Option<PathBuf>,
 }
 

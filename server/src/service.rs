@@ -84,7 +84,12 @@ impl Chordata for Node {
 
     async fn update_numbers(self, _: Context) -> Result<Numbering, Error> {
         self.must_be_member()?;
-        Ok(self.renumber().await)
+        let numbering = self.renumber().await;
+        if numbering.told == 0 {
+            let reason = "the walk did not get around the ring, it is changing: try again in a moment";
+            return Err(Error::Unavailable(reason.to_owned()));
+        }
+        Ok(numbering)
     }
 
     async fn update_finger_table(self, _: Context) -> Result<FingerRefresh, Error> {

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::Id;
-use crate::peer::{Address, Peer};
+use crate::peer::Peer;
 
 /// Orders tables: a later walk has a higher round, and of two walks in one round the higher id wins.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
@@ -74,8 +74,8 @@ impl Membership {
         self.predecessor(number) == Some(predecessor) && self.successor(number) == Some(successor)
     }
 
-    /// Is the address in it?
-    pub fn has_address(&self, address: &Address) -> bool {
-        self.nodes.iter().any(|peer| peer.address == *address)
+    /// Do the ids go up, each once? What comes from another node need not.
+    pub fn is_ordered(&self) -> bool {
+        self.nodes.windows(2).all(|pair| pair[0].id < pair[1].id)
     }
 }

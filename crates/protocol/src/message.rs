@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{Id, in_half_open};
+use crate::id::{Id, Space, in_half_open};
 use crate::key::Entry;
 use crate::membership::{Membership, Stamp};
 use crate::peer::{Address, Peer, Successor};
@@ -248,10 +248,46 @@ pub enum Request {
         leaver: Peer,
         /// Who was before it.
         predecessor: Peer,
+        /// Who was behind it.
+        successors: Vec<Successor>,
     },
 }
 
+/// Entries of a successor list from another node that are looked at.
+const LIST_MAX: usize = 64;
+/// No node has been handed keys so often: a term that says so is not believed, as no later one could follow it.
+const EPOCH_MAX: u64 = 1 << 48;
+
 impl Request {
+    /// Could a node of this ring have said it? Lists have bounds, ids are points of the ring.
+    pub fn is_possible(&self, space: Space) -> bool {
+        let point = |id: &Id| space.contains(*id);
+        let arc = |range: &Range| point(&range.low) && point(&range.high);
+        match self {
+            Request::Ping | Request::Neighbours | Request::Describe => true,
+            Request::StartRefresh | Request::RefreshReport { .. } => true,
+            Request::Notify(peer) => point(&peer.id),
+            Request::Find { target, .. } => point(target),
+            Request::Grant { id, placement, .. } => {
+                point(id) && !matches!(placement, Placement::Fixed(fixed) if fixed != id)
+            }
+            Request::Adopt(membership) => membership.nodes().iter().all(|peer| point(&peer.id)),
+            Request::Chunk { range, .. } => arc(range),
+            Request::TakeOver { range, boundary, epoch, grants, .. } => {
+                arc(range)
+                    && boundary.id == range.low
+                    && *epoch < EPOCH_MAX
+                    && grants.iter().all(|grant| range.contains(grant.id))
+            }
+            Request::Departing { leaver, predecessor, successors } => {
+                point(&leaver.id)
+                    && point(&predecessor.id)
+                    && successors.len() <= LIST_MAX
+                    && successors.iter().all(|entry| point(&entry.id()))
+            }
+        }
+    }
+
     /// Its name in logs and in the graph of who awaits whom.
     pub fn name(&self) -> &'static str {
         match self {
@@ -278,6 +314,27 @@ pub struct RefreshSummary {
     pub changed: u32,
     /// Questions that it took.
     pub calls: u64,
+}
+
+impl Response {
+    /// Could a node of this ring have answered it?
+    pub fn is_possible(&self, space: Space) -> bool {
+        let point = |id: &Id| space.contains(*id);
+        let list = |list: &[Successor]| list.len() <= LIST_MAX && list.iter().all(|entry| point(&entry.id()));
+        match self {
+            Response::Neighbours { me, predecessor, successors } => {
+                point(me) && point(&predecessor.id) && list(successors)
+            }
+            Response::Described(described) => {
+                point(&described.me.id) && point(&described.predecessor.id) && list(&described.successors)
+            }
+            Response::Found(Found::Next(candidates)) => {
+                candidates.len() <= LIST_MAX && candidates.iter().all(|candidate| point(&candidate.peer.id))
+            }
+            Response::Granted { id, predecessor } => point(id) && point(&predecessor.id),
+            _ => true,
+        }
+    }
 }
 
 /// An answer to a [`Request`].

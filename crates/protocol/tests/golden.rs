@@ -112,3 +112,53 @@ fn zz_adhoc() {
         }
     }
 }
+
+#[test]
+fn zz_hops() {
+    use chordata_protocol::procedure::{
+        Procedure, Step,
+        lookup::{Lookup, hops},
+    };
+    use chordata_protocol::{Address, Id, Peer, Policy};
+    if std::env::var("HOPS").is_err() {
+        return;
+    }
+    let space = Space::new(8).unwrap();
+    let mut world = world::World::new(RingSettings { space, ..RingSettings::default() });
+    let mut ids: Vec<u64> = (0..256).collect();
+    let mut rng = fastrand::Rng::with_seed(5);
+    rng.shuffle(&mut ids);
+    ids.truncate(48);
+    let names: Vec<String> = ids.iter().map(|i| format!("n{i}")).collect();
+    goldenscript::generate(&mut world, &format!("ring {}\n---\n", names.join(" "))).unwrap();
+    let addresses: Vec<Address> = world.nodes.keys().cloned().collect();
+    let (mut sum, mut n, mut handed) = (0, 0, 0);
+    for from in &addresses {
+        for t in 0..256u128 {
+            let start = [world.peer(from)];
+            let mut l = Lookup::new(space, Id::from_u128(t), Policy::Finger, 512, &start);
+            let located = loop {
+                match l.step(world.now) {
+                    Step::Ask(qs) => {
+                        for (ticket, p, r) in qs {
+                            let a = world.ask(from, &p.address, r);
+                            l.answered(world.now, ticket, a);
+                        }
+                    }
+                    Step::Sleep(_) => {}
+                    Step::Done(d) => break d.unwrap(),
+                }
+            };
+            sum += hops(&located.path);
+            n += 1;
+            handed +=
+                located.path.iter().filter(|h| h.why == chordata_protocol::message::Why::HandedOver).count();
+        }
+    }
+    println!(
+        "48 nodes grown: mean {} handed-over hops per lookup {}",
+        f64::from(sum) / f64::from(n),
+        handed as f64 / f64::from(n)
+    );
+    let _: Option<Peer> = None;
+}

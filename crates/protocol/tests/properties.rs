@@ -18,3 +18,10 @@ mod placement;
 mod walks;
 #[path = "properties/wire.rs"]
 mod wire;
+
+use proptest::test_runner::Config;
+
+/// No file of failures: the smallest input that fails is printed, and becomes a test of its own.
+fn config() -> Config {
+    Config { failure_persistence: None, ..Config::default() }
+}

@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use chordata_sim::scenario::{self, Scenario};
+use chordata_sim::run;
+use chordata_sim::scenario::Scenario;
 use clap::Parser;
 
 /// Simulates the ring protocol.
@@ -28,7 +29,7 @@ fn main() -> ExitCode {
     let (mut passed, mut failed) = (0u64, 0u64);
     for scenario in scenarios {
         for seed in arguments.seed..arguments.seed.saturating_add(arguments.seeds) {
-            match scenario::run(scenario, seed, arguments.verbose) {
+            match run::run(scenario, seed, arguments.verbose) {
                 Ok(report) => {
                     passed += 1;
                     let hash = report.trace_hash;

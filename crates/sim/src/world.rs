@@ -13,7 +13,8 @@ use chordata_protocol::ring::{
     Admit as Admission, Caller, Change, Effect, Event, Ring, RingSettings, Timer, Token,
 };
 use chordata_protocol::{
-    Address, CallError, Id, Operation, Peer, Placement, Policy, Record, Request, Response, Time,
+    Address, CallError, Id, Key, Operation, Peer, Placement, Policy, Record, Request, Response, Time, Value,
+    Version,
 };
 use chordata_store::{Change as Write, Engine, MemoryEngine, transfer};
 
@@ -33,6 +34,10 @@ pub struct Node {
     pub store: MemoryEngine,
     timers: BTreeMap<Timer, u64>,
     parked: Vec<(usize, Time)>,
+}
+
+fn bulk_key(number: u64) -> Key {
+    Key::new(format!("bulk-{number}"))
 }
 
 /// Who gets an answer.
@@ -207,11 +212,39 @@ impl World {
         }
     }
 
+    /// Stores so many keys at the first node, before anybody joins.
+    pub fn store_bulk(&mut self, first: &Address, count: u64) {
+        let space = self.settings.space;
+        let Some(node) = self.nodes.get_mut(first) else { return };
+        for number in 0..count {
+            let (key, version) = (bulk_key(number), Version { epoch: 1, sequence: 0 });
+            let record = Record { version, value: Value::from(vec![0; 100]) };
+            node.store.apply(vec![Write::Put(key.id(space), key, record)]);
+        }
+    }
+
+    /// Are they all there, each at the node that serves it?
+    ///
+    /// # Errors
+    /// When some are missing.
+    pub fn check_bulk(&self, count: u64) -> Result<(), String> {
+        let missing = (0..count).map(bulk_key).filter(|key| {
+            let id = key.id(self.settings.space);
+            let server = self.members().find(|node| node.ring.serves(id));
+            server.is_none_or(|node| node.store.get(id, key).is_none())
+        });
+        let missing: Vec<Key> = missing.collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(format!("{} of {count} keys are lost, {:?} first", missing.len(), missing[0]))
+    }
+
     /// Starts this many clients.
     pub fn start_clients(&mut self, count: usize) {
         self.clients_idle = false;
         for number in 0..count {
-            self.clients.push(Client::new(chordata_protocol::Key::new(format!("key-{number}"))));
+            self.clients.push(Client::new(Key::new(format!("key-{number}"))));
             self.push(Duration::from_millis(number as u64 * 7), Item::Client(number));
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! `CHORDATA_SEEDS=n` runs n seeds of each scenario instead of the few that fit a development build.
 
-use chordata_sim::scenario::{Scenario, run};
+use chordata_sim::run::run;
+use chordata_sim::scenario::Scenario;
 
 fn seeds() -> u64 {
     std::env::var("CHORDATA_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(6)

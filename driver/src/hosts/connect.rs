@@ -50,17 +50,21 @@ impl Sessions {
     /// When there is no place for sockets, or for the keys of new hosts.
     pub(crate) fn of(inventory: &Inventory) -> Outcome<Sessions> {
         let remembers = |host: &Host| {
-            host.access != Access::Local && host.host_keys == HostKeys::AcceptNew && host.known_hosts.is_none()
+            host.access != Access::Local
+                && host.host_keys == HostKeys::AcceptNew
+                && host.known_hosts.is_none()
         };
         let accepted = match inventory.hosts.iter().any(remembers) {
             true => Some(State::of_user()?.cluster_directory(&inventory.name)?.join("known_hosts")),
             false => None,
         };
         let standard = std::env::temp_dir();
-        let base = if standard.as_os_str().len() <= SOCKET_DIRECTORY_MAX { &standard } else { Path::new("/tmp") };
+        let base =
+            if standard.as_os_str().len() <= SOCKET_DIRECTORY_MAX { &standard } else { Path::new("/tmp") };
         let directory = tempfile::Builder::new().prefix("chordata-").tempdir_in(base);
-        let directory = directory
-            .map_err(|error| Failure::failed(format!("no directory for SSH sockets in {}: {error}", base.display())))?;
+        let directory = directory.map_err(|error| {
+            Failure::failed(format!("no directory for SSH sockets in {}: {error}", base.display()))
+        })?;
         Ok(Sessions { directory, accepted })
     }
 
@@ -78,7 +82,9 @@ impl Sessions {
         // be put in front of the destination.
         for word in [Some(host.ssh.as_str()), host.user.as_deref()].into_iter().flatten() {
             if word.starts_with('-') || word.is_empty() {
-                return Err(HostFailure::Refused(format!("{word:?} is no name for ssh: it would be an option")));
+                return Err(HostFailure::Refused(format!(
+                    "{word:?} is no name for ssh: it would be an option"
+                )));
             }
         }
         let builder = self.builder(host)?;
@@ -222,7 +228,10 @@ mod tests {
     #[test]
     fn a_changed_key_names_the_file_and_is_told_from_an_unknown_one() {
         let failure = sessions().interpret(&host(""), CHANGED);
-        assert!(matches!(&failure, HostFailure::HostKey(text) if text.contains("known_hosts:3")), "{failure}");
+        assert!(
+            matches!(&failure, HostFailure::HostKey(text) if text.contains("known_hosts:3")),
+            "{failure}"
+        );
         let unknown = "No ED25519 host key is known for h1 and you have requested strict checking.\nHost key \
                        verification failed.";
         let failure = sessions().interpret(&host("known_hosts = \"/k\""), unknown);
@@ -236,7 +245,10 @@ mod tests {
             interpret("connect to host h1 port 22: Connection timed out"),
             HostFailure::Unreachable(_)
         ));
-        assert!(matches!(interpret("root@h1: Permission denied (publickey)."), HostFailure::Authentication(_)));
+        assert!(matches!(
+            interpret("root@h1: Permission denied (publickey)."),
+            HostFailure::Authentication(_)
+        ));
         assert!(matches!(interpret("/x: line 1: Bad configuration option: foo"), HostFailure::Failed(_)));
     }
 

@@ -40,7 +40,8 @@ pub(crate) enum HostFailure {
 
 fn with_log(failure: &report::Failure) -> String {
     let skipped = failure.log_tail.len().saturating_sub(TAIL_LINES_MAX);
-    let log: String = failure.log_tail.iter().skip(skipped).map(|line| format!("\n    log: {line}")).collect();
+    let log: String =
+        failure.log_tail.iter().skip(skipped).map(|line| format!("\n    log: {line}")).collect();
     format!("{}{log}", failure.error)
 }
 

@@ -80,10 +80,9 @@ async fn open(host: &Host, number: usize, sessions: &Sessions) -> Result<(Sessio
     };
     let listen = Socket::UnixSocket { path: path.clone().into() };
     let connect = Socket::TcpSocket { host: there.into(), port: host.listen_port };
-    session
-        .request_port_forward(ForwardType::Local, listen, connect)
-        .await
-        .map_err(|error| HostFailure::Failed(format!("no forward through {}: {}", host.ssh, words(&error))))?;
+    session.request_port_forward(ForwardType::Local, listen, connect).await.map_err(|error| {
+        HostFailure::Failed(format!("no forward through {}: {}", host.ssh, words(&error)))
+    })?;
     Ok((session, path))
 }
 

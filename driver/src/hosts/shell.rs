@@ -208,7 +208,12 @@ pub(crate) struct Background {
 
 fn spawn_here(program: &str, arguments: &[&str]) -> Result<Option<Running>, HostFailure> {
     let mut command = tokio::process::Command::new(program);
-    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
     // What the driver was told by its environment is not meant for the servers that it starts.
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("CHORDATA_") {
@@ -220,7 +225,8 @@ fn spawn_here(program: &str, arguments: &[&str]) -> Result<Option<Running>, Host
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(HostFailure::Failed(format!("{program} cannot be run: {error}"))),
     };
-    let (Some(stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
+    let (Some(stdin), Some(stdout), Some(stderr)) =
+        (child.stdin.take(), child.stdout.take(), child.stderr.take())
     else {
         return Err(HostFailure::Failed(format!("{program} was started without its pipes")));
     };
@@ -231,11 +237,22 @@ fn spawn_here(program: &str, arguments: &[&str]) -> Result<Option<Running>, Host
             Err(error) => Err(HostFailure::Failed(format!("{program}: {error}"))),
         }
     };
-    Ok(Some(Running { stdin: Box::pin(stdin), stdout: Box::pin(stdout), stderr: Box::pin(stderr), end: end.boxed() }))
+    Ok(Some(Running {
+        stdin: Box::pin(stdin),
+        stdout: Box::pin(stdout),
+        stderr: Box::pin(stderr),
+        end: end.boxed(),
+    }))
 }
 
-async fn spawn_there(session: &Arc<Session>, program: &str, arguments: &[&str]) -> Result<Running, HostFailure> {
-    let lost = |error: &openssh::Error| HostFailure::Unreachable(format!("the connection is lost: {}", words(error)));
+async fn spawn_there(
+    session: &Arc<Session>,
+    program: &str,
+    arguments: &[&str],
+) -> Result<Running, HostFailure> {
+    let lost = |error: &openssh::Error| {
+        HostFailure::Unreachable(format!("the connection is lost: {}", words(error)))
+    };
     let mut command = session.clone().arc_command(program);
     command
         .args(arguments)
@@ -261,7 +278,12 @@ async fn spawn_there(session: &Arc<Session>, program: &str, arguments: &[&str]) 
             Err(error) => Err(lost(&error)),
         }
     };
-    Ok(Running { stdin: Box::pin(stdin), stdout: Box::pin(stdout), stderr: Box::pin(stderr), end: end.boxed() })
+    Ok(Running {
+        stdin: Box::pin(stdin),
+        stdout: Box::pin(stdout),
+        stderr: Box::pin(stderr),
+        end: end.boxed(),
+    })
 }
 
 async fn bounded<T>(
@@ -290,7 +312,8 @@ mod tests {
 
     #[tokio::test]
     async fn arguments_and_input_arrive_as_they_are() {
-        let echoed = Shell::Local.run("printf", &["%s|", "a b", "$HOME;'\""], None, SOON).await.expect("it runs");
+        let echoed =
+            Shell::Local.run("printf", &["%s|", "a b", "$HOME;'\""], None, SOON).await.expect("it runs");
         assert_eq!(echoed.text(), "a b|$HOME;'\"|");
         let large = vec![7; 1_000_000];
         let copied = Shell::Local.run("cat", &[], Some(&large), SOON).await.expect("it runs");
@@ -309,7 +332,9 @@ mod tests {
     async fn lines_come_from_both_outputs() {
         let mut lines = Vec::new();
         let arguments = ["-c", "echo out; echo err >&2; exit 3"];
-        let code = Shell::Local.stream("sh", &arguments, false, |from, line| lines.push((from, line.to_owned()))).await;
+        let code = Shell::Local
+            .stream("sh", &arguments, false, |from, line| lines.push((from, line.to_owned())))
+            .await;
         assert_eq!(code.expect("it runs"), Some(3));
         lines.sort_by_key(|(from, _)| *from == From::Error);
         assert_eq!(lines, [(From::Output, "out".to_owned()), (From::Error, "err".to_owned())]);

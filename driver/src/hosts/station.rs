@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chordata_server::agent::report::{
-    self, ConfigureReport, ConfigureRequest, EraseReport, FailureKind, ListenReport, ProbeReport, ReachReport,
-    SignalReport, StartReport, StatusReport, StopReport,
+    self, ConfigureReport, ConfigureRequest, EraseReport, FailureKind, ListenReport, ProbeReport,
+    ReachReport, SignalReport, StartReport, StatusReport, StopReport,
 };
 use serde::de::DeserializeOwned;
 
@@ -189,8 +189,7 @@ impl Station {
     /// As all verbs.
     pub(crate) async fn probe(&self) -> Result<(ProbeReport, Duration), HostFailure> {
         let (port, bind) = (self.host.listen_port.to_string(), self.host.bind.to_string());
-        let words =
-            ["agent", "probe", "--port", &port, "--bind", &bind, "--install-dir", &self.install];
+        let words = ["agent", "probe", "--port", &port, "--bind", &bind, "--install-dir", &self.install];
         let began = Instant::now();
         let output = self.shell.run(&self.program, &words, None, SMALL_MAX).await?;
         let took = began.elapsed();
@@ -270,7 +269,12 @@ impl Station {
         if is_absent(&output) { Ok(None) } else { self.read(words[0], &output).map(Some) }
     }
 
-    async fn ask(&self, words: &[&str], input: Option<&[u8]>, limit: Duration) -> Result<Output, HostFailure> {
+    async fn ask(
+        &self,
+        words: &[&str],
+        input: Option<&[u8]>,
+        limit: Duration,
+    ) -> Result<Output, HostFailure> {
         let mut arguments = vec!["agent"];
         arguments.extend(words);
         self.shell.run(&self.program, &arguments, input, limit).await

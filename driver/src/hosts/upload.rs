@@ -125,7 +125,8 @@ impl Programs {
     ) -> Result<Uploaded, HostFailure> {
         let place = {
             let host = &station.host;
-            let machine = if host.is_local() { String::new() } else { format!("{}:{:?}", host.ssh, host.port) };
+            let machine =
+                if host.is_local() { String::new() } else { format!("{}:{:?}", host.ssh, host.port) };
             let key = format!("{machine} {:?} {}", host.user, station.install);
             self.places.lock().await.entry(key).or_default().clone()
         };
@@ -209,7 +210,9 @@ fn does_not_run(program: &Path, machine: &str, answer: &Output) -> String {
     let complaint = answer.complaint();
     let program = program.display();
     let other_architecture = answer.code == Some(126)
-        || ["Exec format error", "cannot execute binary file", "os error 8"].iter().any(|words| complaint.contains(words));
+        || ["Exec format error", "cannot execute binary file", "os error 8"]
+            .iter()
+            .any(|words| complaint.contains(words));
     if other_architecture {
         format!(
             "{program} is for another architecture than this host's ({machine}): name a program for it in \
@@ -246,7 +249,10 @@ mod tests {
     #[test]
     fn a_program_that_does_not_run_is_explained() {
         let say = |code, stderr| does_not_run(Path::new("/x"), "aarch64", &answer(code, stderr));
-        assert!(say(126, "sh: 1: /p: Exec format error").contains("another architecture than this host's (aarch64)"));
+        assert!(
+            say(126, "sh: 1: /p: Exec format error")
+                .contains("another architecture than this host's (aarch64)")
+        );
         assert!(say(1, "/p: /lib/libc.so.6: version `GLIBC_2.34' not found").contains("make dist"));
         assert!(say(127, "").contains("loader"));
         assert!(say(3, "boom").contains("boom"));

@@ -65,11 +65,7 @@ async fn keys_and_values_at_the_limits_travel_through_every_node() {
             (Key::new("@0"), Value::from("not a literal id")),
         ] {
             for server in &ring.servers {
-                let entry = client.through(
-                    server.address.clone(),
-                    Routing::Entry(Policy::Finger),
-                    false,
-                );
+                let entry = client.through(server.address.clone(), Routing::Entry(Policy::Finger), false);
                 entry.put(key.clone(), value.clone()).await.unwrap();
                 let found = entry.get(key.clone()).await.unwrap().result.map(|record| record.value);
                 assert!(found.as_ref() == Some(&value), "{key} at {}", server.address);

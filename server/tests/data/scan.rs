@@ -90,7 +90,9 @@ async fn a_page_of_large_values_fits_an_answer() {
         let (rows, pages) = all_pages(&client, &ring.servers[0], options).await;
         assert_eq!(rows.len(), 5);
         assert!(pages >= 5, "each is a page of its own");
-        assert!(rows.iter().all(|(_, _, value)| value.as_ref().is_some_and(|value| value.len() == 1024 * 1024)));
+        assert!(
+            rows.iter().all(|(_, _, value)| value.as_ref().is_some_and(|value| value.len() == 1024 * 1024))
+        );
     })
     .await;
 }

@@ -28,21 +28,29 @@ async fn only_the_expected_version_is_replaced() {
             assert_eq!(swap(&client, Some(nowhere), Some("x")).await, Outcome::Conflict(None));
             assert_eq!(value(&client).await, None, "a conflict changes nothing");
 
-            let Outcome::Written(first) = swap(&client, None, Some("1")).await else { panic!("it is absent") };
+            let Outcome::Written(first) = swap(&client, None, Some("1")).await else {
+                panic!("it is absent")
+            };
             assert_eq!(swap(&client, None, Some("x")).await, Outcome::Conflict(Some(first)));
             assert_eq!(swap(&client, Some(nowhere), Some("x")).await, Outcome::Conflict(Some(first)));
             assert_eq!(value(&client).await.as_deref(), Some("1"));
 
-            let Outcome::Written(second) = swap(&client, Some(first), Some("2")).await else { panic!("same version") };
+            let Outcome::Written(second) = swap(&client, Some(first), Some("2")).await else {
+                panic!("same version")
+            };
             assert!(second > first, "versions grow");
             assert_eq!(swap(&client, Some(first), Some("x")).await, Outcome::Conflict(Some(second)));
-            let Outcome::Written(third) = client.put(Key::new("k"), "3".into()).await.unwrap().result else { panic!() };
+            let Outcome::Written(third) = client.put(Key::new("k"), "3".into()).await.unwrap().result else {
+                panic!()
+            };
             assert!(third > second, "a put is a new version too");
 
             assert_eq!(swap(&client, Some(second), None).await, Outcome::Conflict(Some(third)));
             assert_eq!(swap(&client, Some(third), None).await, Outcome::Deleted(Some(third)));
             assert_eq!(value(&client).await, None);
-            let Outcome::Written(fourth) = swap(&client, None, Some("4")).await else { panic!("it is absent again") };
+            let Outcome::Written(fourth) = swap(&client, None, Some("4")).await else {
+                panic!("it is absent again")
+            };
             assert!(fourth > third, "a version is never used again");
             let deleted = client.delete(Key::new("k")).await.unwrap().result;
             assert_eq!(deleted, Outcome::Deleted(Some(fourth)));

@@ -27,21 +27,21 @@ async fn each_hop_of_a_put_is_one_line_on_the_node_that_took_it_with_one_number(
         let client = ring.client().await;
         let entry_node = ring.servers[0].address.clone();
         let through = client.through(entry_node.clone(), Routing::Entry(Policy::Successor), true);
-        // A key whose way leads over several nodes.
-        let (mut far, mut path) = (0, Vec::new());
+        let located = client.through(entry_node.clone(), Routing::Client(Policy::Successor), true);
+        let (mut far, mut length) = (0, 0);
         for number in 0..30 {
-            let located = client.through(entry_node.clone(), Routing::Client(Policy::Successor), true);
-            let hops = located.locate(entry(number).0.id(client.space()), Policy::Successor).await.unwrap().path;
-            if hops.len() > path.len() {
-                (far, path) = (number, hops);
+            let id = entry(number).0.id(client.space());
+            let hops = located.locate(id, Policy::Successor).await.unwrap().path.len();
+            if hops > length {
+                (far, length) = (number, hops);
             }
         }
-        assert!(path.len() >= 4, "no key is far from the entry: {path:?}");
+        assert!(length >= 3, "no key is far from the entry");
 
         let (key, value) = entry(far);
         let answer = through.put(key.clone(), value).await.unwrap();
         let hops: Vec<Address> = answer.trip.path.iter().map(|hop| hop.peer.address.clone()).collect();
-        assert_eq!(hops.len(), path.len());
+        assert_eq!(hops.len(), length);
 
         let number = eventually("the entry node has logged the put", WHOLE_WITHIN, async || {
             let requests = requests(&ring.servers[0].process.log());
@@ -93,7 +93,9 @@ async fn two_requests_have_two_numbers_and_without_the_flag_nothing_is_logged() 
             let requests = requests(&traced.servers[0].process.log());
             let mut found = requests
                 .into_iter()
-                .filter(|(_, lines)| lines.iter().any(|line| line.starts_with(what) && line.contains("done here")))
+                .filter(|(_, lines)| {
+                    lines.iter().any(|line| line.starts_with(what) && line.contains("done here"))
+                })
                 .map(|(number, _)| number);
             (found.next(), found.next())
         };

@@ -1,5 +1,7 @@
 //! Nodes that die or freeze: the ring closes without them, and takes them back.
 
+use std::time::Duration;
+
 use chordata_client::Client;
 use chordata_protocol::Policy;
 use chordata_rpc::service::Options;
@@ -8,6 +10,9 @@ use nix::sys::signal::Signal;
 
 use crate::support::ring::{TestRing, status, stub};
 use crate::support::{CALL, QUICK, WHOLE_WITHIN, answer, entry, eventually, within};
+
+/// How long lookups may still try a node that the ring has dropped.
+const FORGOTTEN_WITHIN: Duration = Duration::from_secs(15);
 
 #[tokio::test]
 async fn after_kill_9_the_ring_closes_and_the_node_comes_back_under_its_id() {
@@ -31,6 +36,7 @@ async fn after_kill_9_the_ring_closes_and_the_node_comes_back_under_its_id() {
         let view = ring.whole_with(&survivors).await;
         let numbers: Vec<Option<u32>> = view.members().iter().map(|status| status.number).collect();
         assert_eq!(numbers, [Some(0), Some(1), Some(2), Some(3)], "a death renumbers");
+        lookups_ask_nobody_in_vain(&ring, &client, &survivors).await;
         gets_answer(&ring, &survivors, &kept).await;
 
         ring.servers[2].start_again();
@@ -68,6 +74,7 @@ async fn a_node_that_was_frozen_until_it_was_dropped_is_in_the_ring_again() {
         ring.whole_with(&survivors).await;
         let client = ring.client_of(0).await;
         lookups_find_only_survivors(&ring, &client, &survivors).await;
+        lookups_ask_nobody_in_vain(&ring, &client, &survivors).await;
         client.put(entry(1).0, entry(1).1).await.unwrap();
 
         ring.servers[1].process.signal(Signal::SIGCONT);
@@ -117,13 +124,31 @@ async fn lookups_find_only_survivors(ring: &TestRing, client: &Client, survivors
             let expected = alive.iter().find(|peer| peer.id >= target).unwrap_or(&alive[0]);
             eventually("lookups work again", WHOLE_WITHIN, async || {
                 let called = stub(client, server).lookup(deadline(CALL), target, Policy::Finger).await;
-                let trip =
-                    called.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+                let trip = called.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
                 if trip.owner == *expected { Ok(()) } else { Err(format!("{} is no owner", trip.owner)) }
             })
             .await;
         }
     }
+}
+
+/// Once the ring has closed, no lookup asks the dead first.
+async fn lookups_ask_nobody_in_vain(ring: &TestRing, client: &Client, survivors: &[usize]) {
+    eventually("lookups have forgotten the dead", FORGOTTEN_WITHIN, async || {
+        for place in survivors {
+            let server = &ring.servers[*place];
+            for target in ring.ids() {
+                let stub = stub(client, server);
+                let trip = answer(stub.lookup(deadline(CALL), target, Policy::Finger).await);
+                let trip = trip.map_err(|error| error.to_string())?;
+                if trip.timeouts > 0 {
+                    return Err(format!("from {} to {target}: {:?}", server.address, trip.path));
+                }
+            }
+        }
+        Ok(())
+    })
+    .await;
 }
 
 /// Each of these servers answers gets of these entries.

@@ -52,9 +52,8 @@ async fn all_nodes_but_one_may_depart_at_once() {
         assert!(stored.iter().all(Result::is_ok));
         let leavers = ring.servers.split_off(1);
         let client = &client;
-        let departures = leavers
-            .iter()
-            .map(|leaver| async move { stub(client, leaver).depart(deadline(CALL * 3)).await });
+        let departures =
+            leavers.iter().map(|leaver| async move { stub(client, leaver).depart(deadline(CALL * 3)).await });
         for departed in futures::future::join_all(departures).await {
             answer(departed).unwrap();
         }

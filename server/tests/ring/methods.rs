@@ -76,7 +76,8 @@ async fn every_attribute_of_every_node_can_be_asked_for(ring: &TestRing, client:
             answer(called).map(|numbered| numbered.value)
         };
         // Each server is asked about some nodes, the first about all.
-        for (place, node) in nodes.iter().enumerate().filter(|(place, _)| asked == 0 || place % 4 == asked % 4)
+        for (place, node) in
+            nodes.iter().enumerate().filter(|(place, _)| asked == 0 || place % 4 == asked % 4)
         {
             let before = &nodes[(place + nodes.len() - 1) % nodes.len()];
             for (attribute, expected) in [
@@ -110,7 +111,11 @@ async fn what_is_put_at_one_node_is_got_at_all(ring: &TestRing, client: &Client)
             let trip = answer(put).unwrap().trip;
             let owner = ring.ids().into_iter().find(|id| *id >= key.id(space)).unwrap_or(ring.ids()[0]);
             assert_eq!(trip.owner.id, owner, "the owner is the first node at or behind the key");
-            assert_eq!(trip.hops == 0, trip.owner.address == server.address, "hops: nodes asked after the first");
+            assert_eq!(
+                trip.hops == 0,
+                trip.owner.address == server.address,
+                "hops: nodes asked after the first"
+            );
             owners.insert(trip.owner.id);
         }
     }
@@ -118,7 +123,8 @@ async fn what_is_put_at_one_node_is_got_at_all(ring: &TestRing, client: &Client)
     for server in &ring.servers {
         for number in 0..ring.servers.len() {
             let (key, value) = entry(number);
-            let got = answer(stub(client, server).get(deadline(CALL), key, Options::default()).await).unwrap();
+            let got =
+                answer(stub(client, server).get(deadline(CALL), key, Options::default()).await).unwrap();
             assert_eq!(got.result.map(|record| record.value), Some(value), "at {}", server.address);
         }
     }

@@ -33,8 +33,7 @@ fn server_with_secret(more: &[&str]) -> (Server, tempfile::TempDir) {
 #[test]
 fn a_node_of_another_cluster_is_refused_and_both_ids_are_named() {
     let server = Server::start(None, &["--cluster", ONE]);
-    let (code, log) =
-        refused(&["--port", "0", "--join", server.address.as_str(), "--cluster", TWO], &[]);
+    let (code, log) = refused(&["--port", "0", "--join", server.address.as_str(), "--cluster", TWO], &[]);
     assert_eq!(code, Some(1), "{log}");
     assert!(log.contains(ONE) && log.contains(TWO) && log.contains(server.address.as_str()), "{log}");
     assert!(log.contains("of cluster"), "{log}");
@@ -125,8 +124,7 @@ fn a_target_of_another_version_and_one_that_is_not_chordata_end_the_attempt_at_o
         (b"SSH-2.0-OpenSSH_9.2p1\r\n", "it is not Chordata"),
     ] {
         let target = impostor(answer);
-        let (code, log) =
-            refused(&["--port", "0", "--join", target.as_str(), "--join-timeout", "30"], &[]);
+        let (code, log) = refused(&["--port", "0", "--join", target.as_str(), "--join-timeout", "30"], &[]);
         assert_eq!(code, Some(1), "{log}");
         assert!(log.contains(reason) && log.contains(target.as_str()), "{log}");
     }

@@ -16,8 +16,7 @@ use crate::support::{
 fn a_dead_join_target_is_given_up_after_the_timeout_with_exit_code_4() {
     let target = dead_address();
     let began = Instant::now();
-    let (code, log) =
-        refused(&["--port", "0", "--join", target.as_str(), "--join-timeout", "1.5"], &[]);
+    let (code, log) = refused(&["--port", "0", "--join", target.as_str(), "--join-timeout", "1.5"], &[]);
     assert_eq!(code, Some(4), "{log}");
     // It stops before a pause that would end beyond the timeout.
     assert!(began.elapsed() > Duration::from_millis(500), "it did not try for long: {log}");

@@ -38,7 +38,8 @@ fn switches_can_be_set_and_unset_everywhere() {
     let (code, log) = refused_at(home.path(), &off, &[]);
     assert_eq!(code, Some(4), "the flag unsets what the file sets: {log}");
     let on = ["--config", "node.toml"];
-    let (code, _) = refused_at(home.path(), &on, &[("CHORDATA_BOOTSTRAP", "false"), ("CHORDATA_JOIN_TIMEOUT", "0.2")]);
+    let (code, _) =
+        refused_at(home.path(), &on, &[("CHORDATA_BOOTSTRAP", "false"), ("CHORDATA_JOIN_TIMEOUT", "0.2")]);
     assert_eq!(code, Some(4), "and so does the environment");
     port_of(home.path(), &on, &[]);
 }
@@ -61,7 +62,9 @@ fn paths_of_the_file_are_relative_to_it() {
 
 #[test]
 fn an_unknown_key_is_named_with_its_line_and_nothing_starts() {
-    for (text, key, line) in [("port = 0\nstabilise_ms = 5\n", "stabilise_ms", "2"), ("prot = 1\n", "prot", "1")] {
+    for (text, key, line) in
+        [("port = 0\nstabilise_ms = 5\n", "stabilise_ms", "2"), ("prot = 1\n", "prot", "1")]
+    {
         let home = with_config(text);
         let (code, log) = refused_at(home.path(), &["--config", "node.toml"], &[]);
         assert_eq!(code, Some(2), "{log}");
@@ -124,7 +127,10 @@ fn a_port_in_use_is_said_with_what_to_do() {
     let port = taken.local_addr().unwrap().port().to_string();
     let (code, log) = refused(&["--port", &port], &[]);
     assert_eq!(code, Some(1), "{log}");
-    assert!(log.contains(&format!("port {port}")) && log.contains("in use") && log.contains("--port"), "{log}");
+    assert!(
+        log.contains(&format!("port {port}")) && log.contains("in use") && log.contains("--port"),
+        "{log}"
+    );
 }
 
 #[test]

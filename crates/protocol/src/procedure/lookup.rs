@@ -167,6 +167,7 @@ impl Procedure for Lookup {
     fn answered(&mut self, now: Time, _ticket: Ticket, answer: Result<Response, CallError>) {
         let Some((Candidate { peer, why }, since)) = self.asking.take() else { return };
         let found = match answer {
+            Ok(response) if !response.is_possible(self.space) => None,
             Ok(Response::Found(found)) => Some(found),
             Ok(_) | Err(_) => None,
         };

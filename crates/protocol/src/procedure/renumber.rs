@@ -1,4 +1,6 @@
 //! `update_numbers`: walk the ring, number the nodes from the lowest id, give everybody the table.
+//!
+//! A walk that did not get around numbers nobody.
 
 use std::sync::Arc;
 
@@ -50,7 +52,7 @@ impl Renumber {
 fn number(walked: &Walked, by: Id) -> Membership {
     let round = walked.nodes.iter().filter_map(|node| node.stamp).map(|stamp| stamp.round).max().unwrap_or(0);
     let nodes = walked.nodes.iter().map(|node| node.me.clone()).collect();
-    Membership::new(Stamp { round: round + 1, by }, nodes)
+    Membership::new(Stamp { round: round.saturating_add(1), by }, nodes)
 }
 
 impl Procedure for Renumber {
@@ -73,8 +75,10 @@ impl Procedure for Renumber {
             Step::Sleep(pause) => Step::Sleep(pause),
             Step::Done(walked) => {
                 let membership = Arc::new(number(&walked, self.by));
+                // Half a ring is no membership: nobody is told.
+                let told = if walked.closed { membership.nodes() } else { &[] };
                 let orders: Vec<(Ticket, Peer, Request)> = (0..)
-                    .zip(membership.nodes())
+                    .zip(told)
                     .map(|(ticket, peer)| (ticket, peer.clone(), Request::Adopt(Arc::clone(&membership))))
                     .collect();
                 self.telling = Some(Telling { membership, walked, out: orders.len(), told: 0 });

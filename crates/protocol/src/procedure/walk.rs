@@ -115,17 +115,12 @@ impl Procedure for Walk {
     fn answered(&mut self, _now: Time, _ticket: Ticket, answer: Result<Response, CallError>) {
         let Some(asked) = self.asking.take() else { return };
         match answer {
-            Ok(Response::Described(description)) => {
-                let around = self.walked.nodes.iter().any(|node| node.me.id == description.me.id);
-                if around {
-                    self.to_ask.clear();
-                    self.walked.closed = true;
-                    return;
-                }
+            Ok(Response::Described(description)) if description.me == asked => {
                 self.walked.closed = false;
                 self.behind(&description);
                 self.walked.nodes.push(*description);
             }
+            // Nobody, or somebody else, answers there.
             Ok(_) | Err(_) => self.walked.silent.push(asked),
         }
     }

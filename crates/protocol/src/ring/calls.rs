@@ -31,9 +31,9 @@ pub(super) enum Task {
     /// A step of the lookup with this number that the ring itself drives.
     Finger(u64),
     /// A part of a hand-over.
-    Chunk,
+    Chunk(u64),
     /// The end of a hand-over.
-    TakeOver,
+    TakeOver(u64),
     /// A neighbour was told of this node's departure.
     Departing,
 }
@@ -89,6 +89,11 @@ impl Ring {
 
     pub(super) fn replied(&mut self, token: Token, result: Result<Response, CallError>) {
         let Some(Pending { to, task, again }) = self.calls.remove(&token) else { return };
+        // An impossible answer is as good as none.
+        let result = match result {
+            Ok(response) if !response.is_possible(self.settings.space) => Err(CallError::Unreachable),
+            result => result,
+        };
         match (result, again) {
             (Err(CallError::TimedOut), Some((request, attempts))) => {
                 let again = (attempts > 1).then(|| (request.clone(), attempts - 1));
@@ -115,8 +120,8 @@ impl Ring {
             Task::Join => self.join_answered(to, result),
             Task::Probe => self.probe_answered(to, &result),
             Task::Finger(generation) => self.finger_answered(generation, result),
-            Task::Chunk => self.chunk_answered(&result),
-            Task::TakeOver => self.take_over_answered(&result),
+            Task::Chunk(nonce) => self.chunk_answered(nonce, &result),
+            Task::TakeOver(nonce) => self.take_over_answered(nonce, &result),
             Task::Departing => self.departing_answered(),
         }
     }

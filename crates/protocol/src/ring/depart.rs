@@ -1,13 +1,14 @@
 //! Departure: hand everything to the successor, tell both neighbours, be out of the ring.
 //!
 //! The neighbours treat the leaver as they would a dead node (Zave's model has no other way out), only at once: the
-//! successor takes the leaver's predecessor, the predecessor drops it from its list. A node whose successor leaves
+//! successor takes the leaver's predecessor, the predecessor takes the leaver's list (else a few neighbours that leave
+//! together would look like as many crashes, and empty its own). A node whose successor leaves
 //! at the same time waits for it; if that takes too long, the departure fails and the node stays what it was.
 
 use super::calls::Task;
 use super::{Change, Phase, Ring, Timer};
 use crate::message::{Range, Request, Response};
-use crate::peer::Peer;
+use crate::peer::{Peer, Successor};
 
 /// A departure under way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -19,7 +20,7 @@ pub(super) struct Leaving {
 impl Ring {
     pub(super) fn depart(&mut self) {
         match self.phase {
-            Phase::Member if self.successors.head().node() == Some(&self.me) => {
+            Phase::Member if self.is_alone() => {
                 self.changed(Change::DepartFailed(
                     "this is the last node of the ring, its keys would have nowhere to go: stop it instead",
                 ));
@@ -42,15 +43,30 @@ impl Ring {
             return;
         }
         let Some(head) = self.successors.head().node().cloned() else { return self.retry_departure() };
+        if self.is_alone() {
+            let reason = "every other node has died: this is the last one of the ring";
+            return self.stay(reason);
+        }
         if head.address == self.me.address {
-            self.phase = Phase::Member;
-            self.changed(Change::DepartFailed("every other node has died: this is the last one of the ring"));
-            return;
+            // Somebody joined just now, and is not this node's successor yet.
+            self.stabilize_soon();
+            return self.retry_departure();
         }
         match self.serving() {
             Some(Range { low, high }) => self.start_handover(head, Range { low, high }),
             None => self.tell_neighbours(&head),
         }
+    }
+
+    fn is_alone(&self) -> bool {
+        self.successors.head().node() == Some(&self.me) && self.predecessor == self.me
+    }
+
+    fn stay(&mut self, reason: &'static str) {
+        self.phase = Phase::Member;
+        self.changed(Change::DepartFailed(reason));
+        self.reconcile();
+        self.check_membership();
     }
 
     fn retry_departure(&mut self) {
@@ -60,7 +76,11 @@ impl Ring {
 
     fn tell_neighbours(&mut self, head: &Peer) {
         let predecessor = self.predecessor.clone();
-        let request = Request::Departing { leaver: self.me.clone(), predecessor: predecessor.clone() };
+        let request = Request::Departing {
+            leaver: self.me.clone(),
+            predecessor: predecessor.clone(),
+            successors: self.successors.entries().to_vec(),
+        };
         let mut neighbours = vec![head.clone()];
         if predecessor != *head && predecessor.address != self.me.address {
             neighbours.push(predecessor);
@@ -91,14 +111,15 @@ impl Ring {
             self.set_timer(Timer::Depart, self.settings.call_timeout);
             return;
         }
-        self.phase = Phase::Member;
-        self.changed(Change::DepartFailed(
-            "the successor did not take the keys in time (is it leaving as well?): the node stays in the ring",
-        ));
-        self.check_membership();
+        self.stay("the successor did not take the keys in time (is it leaving as well?): the node stays in the ring");
     }
 
-    pub(super) fn neighbour_departs(&mut self, leaver: &Peer, predecessor: Peer) -> Response {
+    pub(super) fn neighbour_departs(
+        &mut self,
+        leaver: &Peer,
+        predecessor: Peer,
+        successors: Vec<Successor>,
+    ) -> Response {
         if leaver.address == self.me.address {
             return Response::Noted;
         }
@@ -110,7 +131,7 @@ impl Ring {
             self.set_predecessor(predecessor);
         }
         if self.successors.nodes().any(|(_, peer)| peer == leaver) {
-            self.drop_departed(leaver);
+            self.drop_departed(leaver, successors);
         }
         self.check_membership();
         Response::Noted

@@ -53,7 +53,10 @@ pub(super) struct Outgoing {
     changed: BTreeSet<Key>,
     rounds: u8,
     withheld: bool,
+    /// Has the target been ordered to serve? Then only its answer, or its death, tells who serves.
     granting: bool,
+    /// Is that order out?
+    asking: bool,
     silences: u8,
 }
 
@@ -61,6 +64,14 @@ impl Outgoing {
     /// Must a request for this identifier wait?
     pub(super) fn withholds(&self, id: Id) -> bool {
         self.withheld && self.range.contains(id)
+    }
+
+    pub(super) fn is_withheld(&self) -> bool {
+        self.withheld
+    }
+
+    pub(super) fn nonce(&self) -> u64 {
+        self.id.nonce
     }
 
     pub(super) fn written(&mut self, key: &Key, id: Id) {
@@ -94,6 +105,7 @@ impl Ring {
             rounds: 0,
             withheld: false,
             granting: false,
+            asking: false,
             silences: 0,
         });
         self.read_on(None);
@@ -122,12 +134,12 @@ impl Ring {
             first: std::mem::take(&mut outgoing.first),
             entries,
         };
-        let to = outgoing.to.clone();
-        self.call(&to, request, Task::Chunk);
+        let (to, nonce) = (outgoing.to.clone(), outgoing.id.nonce);
+        self.call(&to, request, Task::Chunk(nonce));
     }
 
-    pub(super) fn chunk_answered(&mut self, result: &Result<Response, CallError>) {
-        let Some(outgoing) = &mut self.ownership.outgoing else { return };
+    pub(super) fn chunk_answered(&mut self, nonce: u64, result: &Result<Response, CallError>) {
+        let Some(outgoing) = self.ownership.outgoing_named(nonce) else { return };
         match (result, outgoing.copy_after.take()) {
             (Ok(Response::Accepted), Some(after)) => self.read_on(Some(after)),
             (Ok(Response::Accepted), None) => self.catch_up(),
@@ -158,13 +170,19 @@ impl Ring {
         let Some(outgoing) = &mut self.ownership.outgoing else { return };
         assert!(outgoing.withheld && outgoing.changed.is_empty(), "all is sent before the range is granted");
         outgoing.granting = true;
+        outgoing.asking = true;
         let (handover, range, to) = (outgoing.id, outgoing.range, outgoing.to.clone());
         let grants = self.grants_in(range);
-        self.call(&to, Request::TakeOver { handover, range, boundary, epoch, grants }, Task::TakeOver);
+        self.call(
+            &to,
+            Request::TakeOver { handover, range, boundary, epoch, grants },
+            Task::TakeOver(handover.nonce),
+        );
     }
 
-    pub(super) fn take_over_answered(&mut self, result: &Result<Response, CallError>) {
-        let Some(outgoing) = &mut self.ownership.outgoing else { return };
+    pub(super) fn take_over_answered(&mut self, nonce: u64, result: &Result<Response, CallError>) {
+        let Some(outgoing) = self.ownership.outgoing_named(nonce) else { return };
+        outgoing.asking = false;
         match result {
             Ok(Response::Accepted) => self.handed(),
             // A node that is not in the ring did not take the range, or has lost it.
@@ -209,7 +227,7 @@ impl Ring {
 
     pub(super) fn continue_handover(&mut self) {
         match &self.ownership.outgoing {
-            Some(outgoing) if outgoing.granting => self.grant_range(),
+            Some(outgoing) if outgoing.granting && !outgoing.asking => self.grant_range(),
             Some(_) => {}
             None if matches!(self.phase, Phase::Leaving(_)) => self.proceed_departure(),
             None => self.reconcile(),
@@ -219,10 +237,12 @@ impl Ring {
 
 // The target.
 impl Ring {
+    /// A range that this node would serve together with what it serves. Not while it gives keys away itself: what it
+    /// has promised there would be about another boundary.
     fn may_take(&self, range: Range) -> bool {
         let joined = range.high == self.me.id;
         let inherited = self.ownership.boundary.as_ref().is_some_and(|boundary| boundary.id == range.high);
-        self.phase == Phase::Member && (joined || inherited)
+        self.phase == Phase::Member && self.ownership.outgoing.is_none() && (joined || inherited)
     }
 
     pub(super) fn take_chunk(
@@ -232,9 +252,11 @@ impl Ring {
         first: bool,
         mut entries: Vec<Entry>,
     ) -> Response {
-        let continues =
-            self.ownership.incoming.as_ref().is_some_and(|incoming| incoming.handover == handover);
-        if !self.may_take(range) || !(first || continues) {
+        let incoming = self.ownership.incoming.as_ref();
+        let continues = incoming.is_some_and(|incoming| incoming.handover == handover);
+        let over = self.ownership.taken.contains(&handover);
+        let foreign = entries.iter().any(|(key, _)| !range.contains(key.id(self.settings.space)));
+        if over || foreign || !self.may_take(range) || !(first || continues) {
             return Response::Refused;
         }
         let serves_some = self.serving().is_some_and(|mine| mine.overlaps(&range));
@@ -257,19 +279,19 @@ impl Ring {
         epoch: u64,
         grants: Vec<Grant>,
     ) -> Response {
-        if self.ownership.last_taken == Some(handover) {
+        if self.ownership.taken.contains(&handover) {
             return Response::Accepted;
         }
         let expected = self.ownership.incoming.as_ref().is_some_and(|incoming| incoming.handover == handover);
-        if !expected || !self.may_take(range) {
+        if !expected || !self.may_take(range) || boundary.id != range.low {
             return Response::Refused;
         }
         if self.widens(range) {
             self.ownership.boundary = Some(boundary);
         }
-        self.ownership.epoch = self.ownership.epoch.max(epoch) + 1;
+        self.ownership.epoch = self.ownership.epoch.max(epoch).saturating_add(1);
         self.ownership.incoming = None;
-        self.ownership.last_taken = Some(handover);
+        self.ownership.remember_taken(handover);
         self.inherit_grants(grants);
         self.changed(Change::Serving(self.serving()));
         self.reconcile();
@@ -288,7 +310,7 @@ impl Ring {
 
     /// Forgets what a source sent that has gone silent.
     pub(super) fn drop_stale_transfer(&mut self) {
-        let patience = self.settings.call_timeout * 10;
+        let patience = self.settings.call_timeout * 5;
         let Some(incoming) = &self.ownership.incoming else { return };
         if self.now.since(incoming.last_part) > patience {
             let range = incoming.range;
@@ -296,6 +318,7 @@ impl Ring {
             if !self.serving().is_some_and(|mine| mine.overlaps(&range)) {
                 self.effects.push(Effect::Erase(range));
             }
+            self.reconcile();
         }
     }
 }

@@ -7,6 +7,11 @@ use crate::membership::Membership;
 use crate::message::Response;
 use crate::peer::Peer;
 
+/// The longest pause between renumberings that do not help is this power of two times the shortest.
+const RENUMBER_BACKOFF_POWER_MAX: u32 = 6;
+/// No ring is numbered so often: a table that says so is not believed, as no later one could follow it.
+const ROUND_MAX: u64 = 1 << 48;
+
 impl Ring {
     /// May the members have moved on since the table was taken?
     pub fn is_membership_stale(&self) -> bool {
@@ -18,9 +23,13 @@ impl Ring {
 
     /// Numbers the ring again in a while, if the neighbours are not those of the table.
     pub(super) fn check_membership(&mut self) {
-        if self.is_member() && self.is_membership_stale() && !self.renumbering {
+        if !self.is_membership_stale() {
+            self.renumberings = 0;
+        } else if self.is_member() && !self.renumbering {
+            // Longer and longer while it does not help: the ring is not closed, or cannot be.
             let pause = self.settings.renumber_after + self.jitter(self.settings.renumber_after);
-            self.set_timer(Timer::Renumber, pause);
+            let patience = 1 << self.renumberings.min(RENUMBER_BACKOFF_POWER_MAX);
+            self.set_timer(Timer::Renumber, pause * patience);
         }
     }
 
@@ -28,6 +37,7 @@ impl Ring {
         // One who leaves is about to be missing: its neighbours number the ring when it is gone.
         if self.phase == Phase::Member && self.is_membership_stale() && !self.renumbering {
             self.renumbering = true;
+            self.renumberings = self.renumberings.saturating_add(1);
             self.effects.push(Effect::Renumber);
         }
     }
@@ -39,7 +49,7 @@ impl Ring {
 
     pub(super) fn adopt_membership(&mut self, membership: Arc<Membership>) -> Response {
         let newer = self.membership.as_ref().is_none_or(|mine| mine.stamp() < membership.stamp());
-        if newer {
+        if newer && membership.is_ordered() && membership.stamp().round < ROUND_MAX {
             for peer in membership.nodes() {
                 self.learn(peer);
             }

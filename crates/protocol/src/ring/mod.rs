@@ -103,6 +103,8 @@ pub struct Ring {
     refresh: refresh::Refresh,
     membership: Option<Arc<Membership>>,
     renumbering: bool,
+    /// Renumberings since the table was last right.
+    renumberings: u32,
     ownership: Ownership,
     grants: Vec<place::Granted>,
     calls: BTreeMap<Token, Pending>,
@@ -132,6 +134,7 @@ impl Ring {
             refresh: refresh::Refresh::default(),
             membership: None,
             renumbering: false,
+            renumberings: 0,
             ownership: Ownership::default(),
             grants: Vec::new(),
             calls: BTreeMap::new(),
@@ -262,6 +265,9 @@ impl Ring {
         if !self.is_member() {
             return Response::NotMember;
         }
+        if !request.is_possible(self.settings.space) {
+            return Response::Refused;
+        }
         match request {
             Request::Ping => Response::Pong(self.me.id),
             Request::Neighbours if self.stepping => Response::Busy,
@@ -279,7 +285,9 @@ impl Ring {
             Request::TakeOver { handover, range, boundary, epoch, grants } => {
                 self.take_over(handover, range, boundary, epoch, grants)
             }
-            Request::Departing { leaver, predecessor } => self.neighbour_departs(&leaver, predecessor),
+            Request::Departing { leaver, predecessor, successors } => {
+                self.neighbour_departs(&leaver, predecessor, successors)
+            }
         }
     }
 

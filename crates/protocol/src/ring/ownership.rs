@@ -20,7 +20,7 @@ use super::{Change, Phase, Ring};
 use crate::id::{Id, between};
 use crate::key::{Key, Operation, Outcome, Version};
 use crate::message::{CallError, Candidate, HandoverId, Policy, Range, Request, Response, Why};
-use crate::peer::Peer;
+use crate::peer::{Peer, Successor};
 
 /// Notifications after which a node without keys asks the whole ring for who has them.
 const ROUNDS_WITHOUT_KEYS_MAX: u8 = 10;
@@ -47,7 +47,8 @@ pub(super) struct Ownership {
     pub(super) boundary: Option<Peer>,
     pub(super) outgoing: Option<Outgoing>,
     pub(super) incoming: Option<Incoming>,
-    pub(super) last_taken: Option<HandoverId>,
+    /// Hand-overs that brought keys here, the latest last.
+    pub(super) taken: Vec<HandoverId>,
     /// Is the boundary being pinged?
     pinging: bool,
     rounds_without_keys: u8,
@@ -68,6 +69,18 @@ impl Ownership {
     pub(super) fn serve_everything(&mut self, me: &Peer) {
         self.boundary = Some(me.clone());
         self.epoch += 1;
+    }
+
+    /// The hand-over with this number, if it is still under way: answers to an earlier one are not for it.
+    pub(super) fn outgoing_named(&mut self, nonce: u64) -> Option<&mut Outgoing> {
+        self.outgoing.as_mut().filter(|outgoing| outgoing.nonce() == nonce)
+    }
+
+    pub(super) fn remember_taken(&mut self, handover: HandoverId) {
+        if self.taken.len() == HANDED_MAX {
+            self.taken.remove(0);
+        }
+        self.taken.push(handover);
     }
 
     pub(super) fn remember_handed(&mut self, range: Range, to: Peer) {
@@ -135,7 +148,9 @@ impl Ring {
 
     /// Makes boundary and predecessor equal; see the table above.
     pub(super) fn reconcile(&mut self) {
-        if self.phase != Phase::Member || self.ownership.outgoing.is_some() || self.ownership.pinging {
+        let ownership = &self.ownership;
+        let moving = ownership.outgoing.is_some() || ownership.incoming.is_some() || ownership.pinging;
+        if self.phase != Phase::Member || moving {
             return;
         }
         let Some(boundary) = self.ownership.boundary.clone() else { return };
@@ -153,7 +168,7 @@ impl Ring {
     pub(super) fn boundary_answered(&mut self, boundary: &Peer, result: &Result<Response, CallError>) {
         self.ownership.pinging = false;
         if self.phase != Phase::Member || self.ownership.boundary.as_ref() != Some(boundary) {
-            return;
+            return self.reconcile();
         }
         let beyond = between(self.predecessor.id, boundary.id, self.me.id);
         if is_alive(boundary, result) {
@@ -169,7 +184,7 @@ impl Ring {
 
     fn claim(&mut self, boundary: Peer, claimed: Range) {
         self.ownership.boundary = Some(boundary);
-        self.ownership.epoch += 1;
+        self.ownership.epoch = self.ownership.epoch.saturating_add(1);
         self.ownership.rounds_without_keys = 0;
         self.changed(Change::Claimed(claimed));
         self.changed(Change::Serving(self.serving()));
@@ -180,31 +195,45 @@ impl Ring {
         if self.ownership.boundary.is_some() {
             return;
         }
+        if serves_from == Some(self.me.id) {
+            return self.ask_claim();
+        }
+        if serves_from.is_some() {
+            return;
+        }
+        self.ownership.rounds_without_keys += 1;
+        if self.ownership.rounds_without_keys < ROUNDS_WITHOUT_KEYS_MAX {
+            return;
+        }
+        self.ownership.rounds_without_keys = 0;
         if *head == self.me {
             self.claim(self.me.clone(), Range { low: self.me.id, high: self.me.id });
-        } else if serves_from == Some(self.me.id) {
-            self.ask_claim();
-        } else if serves_from.is_none() {
-            self.ownership.rounds_without_keys = self.ownership.rounds_without_keys.saturating_add(1);
-            if self.ownership.rounds_without_keys >= ROUNDS_WITHOUT_KEYS_MAX {
-                self.ownership.rounds_without_keys = 0;
-                self.search_server();
-            }
+        } else {
+            self.search_server();
         }
+    }
+
+    /// Alone is not yet proof that nobody else serves: the others may just have left.
+    pub(super) fn wait_before_claiming(&mut self) {
+        self.ownership.rounds_without_keys = 0;
     }
 
     /// Nobody serves this node's arc, as far as can be seen from its successors. Does the predecessor agree?
     pub(super) fn ask_claim(&mut self) {
+        if self.ownership.incoming.is_some() {
+            return;
+        }
         let predecessor = self.predecessor.clone();
         self.call(&predecessor, Request::Describe, Task::Claim);
     }
 
     pub(super) fn claim_answered(&mut self, predecessor: &Peer, result: Result<Response, CallError>) {
-        if self.phase != Phase::Member || self.ownership.boundary.is_some() {
+        let served = self.ownership.boundary.is_some() || self.ownership.incoming.is_some();
+        if self.phase != Phase::Member || served {
             return;
         }
         let Ok(Response::Described(description)) = result else { return };
-        let points_here = description.successors.first().is_some_and(|head| head.id() == self.me.id);
+        let points_here = description.successors.first().and_then(Successor::node) == Some(&self.me);
         if points_here && self.predecessor == *predecessor && description.me == *predecessor {
             let claimed = Range { low: predecessor.id, high: self.me.id };
             self.claim(predecessor.clone(), claimed);

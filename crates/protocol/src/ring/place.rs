@@ -4,8 +4,9 @@
 //! again gets the same place. When the range is handed over, its grants go with it. With `bisect` the owner halves the widest gap of what it serves, counting granted
 //! places as taken.
 
+use super::handover::Outgoing;
 use super::{Phase, Ring};
-use crate::id::{Id, in_half_open};
+use crate::id::{Id, between, in_half_open};
 use crate::message::{Grant, Placement, Range, Response};
 use crate::peer::{Address, Peer};
 use crate::time::Time;
@@ -46,7 +47,11 @@ impl Ring {
     }
 
     pub(super) fn grant(&mut self, id: Id, placement: Placement, address: Address) -> Response {
-        self.grants.retain(|grant| grant.until > self.now);
+        self.forget_old_grants();
+        // The list of grants has gone out with the range, or is about to.
+        if self.ownership.outgoing.as_ref().is_some_and(Outgoing::is_withheld) {
+            return Response::Refused;
+        }
         let Some(range) = self.serving().filter(|range| self.phase == Phase::Member && range.contains(id))
         else {
             return Response::Refused;
@@ -69,6 +74,16 @@ impl Ring {
             place = self.settings.space.next(place);
         }
         self.granted(place, address)
+    }
+
+    /// A grant lasts for a while, and as long as whoever took it may be waiting for keys behind another joiner.
+    fn forget_old_grants(&mut self) {
+        let now = self.now;
+        let waiting = self.ownership.boundary.as_ref().map(|boundary| (boundary.id, self.predecessor.id));
+        self.grants.retain(|grant| {
+            grant.until > now
+                || waiting.is_some_and(|(low, high)| low != high && between(low, grant.id, high))
+        });
     }
 
     fn middle_of_own(&self, low: Id) -> Id {
@@ -105,7 +120,7 @@ impl Ring {
 
     /// The places of a range that are kept, for whoever will serve it.
     pub(super) fn grants_in(&self, range: Range) -> Vec<Grant> {
-        let kept = self.grants.iter().filter(|grant| range.contains(grant.id) && grant.until > self.now);
+        let kept = self.grants.iter().filter(|grant| range.contains(grant.id));
         kept.map(|grant| Grant {
             id: grant.id,
             address: grant.address.clone(),
@@ -116,6 +131,7 @@ impl Ring {
 
     pub(super) fn inherit_grants(&mut self, grants: Vec<Grant>) {
         for Grant { id, address, lasts } in grants {
+            self.grants.retain(|grant| grant.address != address);
             let until = self.now + lasts.min(self.settings.grant_lasts);
             self.grants.push(Granted { id, address, until });
         }

@@ -16,8 +16,9 @@ pub(super) struct Rectify {
 impl Ring {
     pub(super) fn notified(&mut self, candidate: Peer) -> Response {
         let answer = Response::Notified(self.serving().map(|range| range.low));
-        if candidate.address != self.me.address {
-            if candidate.id == self.me.id {
+        if candidate != self.me {
+            // Its address or its id is this node's: it cannot be a neighbour.
+            if candidate.id == self.me.id || candidate.address == self.me.address {
                 return answer;
             }
             self.learn(&candidate);

@@ -11,7 +11,7 @@ use super::{Phase, Ring, Timer};
 use crate::id::in_half_open;
 use crate::message::{CallError, Policy, RefreshSummary, Response};
 use crate::peer::Peer;
-use crate::procedure::lookup::Lookup;
+use crate::procedure::lookup::{Located, Lookup, NotLocated, NotLocatedReason};
 use crate::procedure::{Procedure, Step};
 
 /// Ended runs whose reports are kept.
@@ -143,27 +143,30 @@ impl Ring {
             }
             Step::Sleep(_) => {}
             Step::Done(found) => {
-                let owner = found.ok().map(|located| located.owner);
-                self.looked_up(owner.as_ref());
+                self.looked_up(&found);
             }
         }
     }
 
-    fn looked_up(&mut self, owner: Option<&Peer>) {
+    fn looked_up(&mut self, found: &Result<Located, NotLocated>) {
         let Some(Looking { purpose, entry, mut summary, .. }) = self.refresh.looking.take() else { return };
         if purpose == Purpose::Server {
-            if owner.is_none() && self.phase == Phase::Member && self.serving().is_none() {
+            // Only if everybody was asked and answered it is proof that nobody serves it.
+            let nobody = found.as_ref().is_err_and(|failed| {
+                failed.reason == NotLocatedReason::Exhausted && failed.path.iter().all(|hop| hop.answered)
+            });
+            if nobody && self.phase == Phase::Member && self.serving().is_none() {
                 self.ask_claim();
             }
             return;
         }
-        let next = match owner {
-            Some(owner) => {
+        let next = match found.as_ref().map(|located| &located.owner) {
+            Ok(owner) => {
                 self.learn(owner);
                 self.settle(entry, owner, &mut summary)
             }
             // Nobody was found: the entry stays what it is.
-            None => entry + 1,
+            Err(_) => entry + 1,
         };
         self.refresh.next_entry = next % self.settings.space.bits();
         match purpose {

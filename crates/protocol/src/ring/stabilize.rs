@@ -30,6 +30,7 @@ impl Ring {
         let pause = self.settings.stabilize_every.mul_f64(0.75 + self.random.f64() / 2.0);
         self.set_timer(Timer::Stabilize, pause);
         self.drop_stale_transfer();
+        self.reconcile();
         if !self.stepping {
             self.probe_remembered();
             self.ask_head();
@@ -65,9 +66,15 @@ impl Ring {
         self.head_changed();
     }
 
-    /// Drops a node that said that it leaves.
-    pub(super) fn drop_departed(&mut self, leaver: &Peer) {
+    /// Drops a node that said that it leaves; if it was the successor, its list takes the place of this node's.
+    pub(super) fn drop_departed(&mut self, leaver: &Peer, list: Vec<Successor>) {
         let before = self.successors.head().clone();
+        if before.node() == Some(leaver) {
+            let taken = SuccessorList::adopted(self.settings.space, list, self.settings.successors);
+            if !taken.is_dead() {
+                self.successors = taken;
+            }
+        }
         self.successors.drop_node(leaver, self.settings.space);
         if self.successors.is_dead() {
             self.be_alone();
@@ -82,6 +89,7 @@ impl Ring {
     fn be_alone(&mut self) {
         self.successors = SuccessorList::alone(&self.me, self.settings.successors);
         self.changed(Change::Alone);
+        self.wait_before_claiming();
         self.known.hurry(self.now);
         self.set_predecessor(self.me.clone());
     }

@@ -13,12 +13,19 @@ use chordata_protocol::{
 use proptest::prelude::*;
 
 /// A ring at rest.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Ideal {
     pub(crate) settings: RingSettings,
     /// By their ids.
     pub(crate) peers: Vec<Peer>,
     pub(crate) rings: Vec<Ring>,
+}
+
+impl std::fmt::Debug for Ideal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ids = self.peers.iter().map(|peer| peer.id);
+        write!(f, "{} bits, nodes at {:?}", self.settings.space.bits(), ids.collect::<Vec<_>>())
+    }
 }
 
 impl Ideal {
@@ -87,7 +94,8 @@ impl Ideal {
         let range = Range { low: predecessor.id, high: self.peers[place].id };
         let chunk = Request::Chunk { handover, range, first: true, entries: Vec::new() };
         assert_eq!(ask(ring, chunk).0, Some(Response::Accepted));
-        let grant = Request::TakeOver { handover, range, boundary: predecessor, epoch: 1, grants: Vec::new() };
+        let grant =
+            Request::TakeOver { handover, range, boundary: predecessor, epoch: 1, grants: Vec::new() };
         assert_eq!(ask(ring, grant).0, Some(Response::Accepted));
     }
 

@@ -4,6 +4,8 @@ use chordata_protocol::id::{between, in_half_open};
 use chordata_protocol::{Id, Range, Space};
 use proptest::prelude::*;
 
+use crate::config;
+
 fn id(number: u128) -> Id {
     Id::from_u128(number)
 }
@@ -79,6 +81,8 @@ fn three_points(bits: std::ops::RangeInclusive<u8>) -> impl Strategy<Value = (u1
 }
 
 proptest! {
+    #![proptest_config(config())]
+
     #[test]
     fn intervals_are_what_a_walk_passes((low, x, high, size) in three_points(3..=8)) {
         agree(low, x, high, size);

@@ -7,6 +7,7 @@ use chordata_protocol::procedure::lookup::{Located, Lookup, NotLocated, NotLocat
 use chordata_protocol::{Address, Id, Space};
 use proptest::prelude::*;
 
+use crate::config;
 use crate::ideal::{Ideal, any_ideal};
 use crate::walks::drive;
 
@@ -38,6 +39,8 @@ fn is_reachable(ideal: &Ideal, is_alive: &dyn Fn(usize) -> bool, from: usize, ow
 }
 
 proptest! {
+    #![proptest_config(config())]
+
     #[test]
     fn every_policy_finds_the_owner(ideal in any_ideal(40), from: prop::sample::Index, key: [u8; 20]) {
         let mut ideal = ideal;
@@ -63,22 +66,25 @@ proptest! {
         }
     }
 
-    /// By fingers each node on the way but the owner is at most half as far from the identifier as the one before.
+    /// By fingers each node on the way is less than half as far from the owner's predecessor as the one before (Stoica
+    /// et al., theorem IV.2), so that log2 of the distance hops are enough.
     #[test]
     fn each_finger_halves_the_way(ideal in any_ideal(40), from: prop::sample::Index, key: [u8; 20]) {
         let mut ideal = ideal;
         let space = ideal.settings.space;
         let (from, target) = (from.index(ideal.len()), space.hash(&key));
         let located = look_up(&mut ideal, &|_| true, from, target, Policy::Finger).unwrap();
+        let predecessor = ideal.behind(ideal.owner(target), ideal.len() - 1).id;
         let (_, before_owner) = located.path.split_last().unwrap();
         for pair in before_owner.windows(2) {
-            let way = |hop: usize| space.power_below(pair[hop].peer.id, target);
-            prop_assert!(pair[1].remaining < pair[0].remaining);
+            let way = |hop: usize| space.power_below(pair[hop].peer.id, predecessor);
             prop_assert!(way(1) < way(0), "{:?}", located.path);
+            prop_assert!(pair[1].remaining < pair[0].remaining);
         }
     }
 
-    /// Any nodes may be dead but the start and the owner, if the lists (r = 4) still lead there.
+    /// Any nodes may be dead but the start and the owner, if the lists (r = 4) still lead there. `random` names some of
+    /// the nodes that are known, so it may miss the way.
     #[test]
     fn a_lookup_survives_the_dead_while_lists_lead_to_the_owner(
         ideal in any_ideal(40),
@@ -91,7 +97,7 @@ proptest! {
         let owner = ideal.owner(target);
         let is_alive = move |place: usize| place == from || place == owner || !dead[place];
         prop_assume!(is_reachable(&ideal, &is_alive, from, owner));
-        for policy in Policy::ALL {
+        for policy in [Policy::Finger, Policy::OneHop, Policy::Successor] {
             let located = look_up(&mut ideal, &is_alive, from, target, policy);
             let found = located.as_ref().map(|located| &located.owner);
             prop_assert_eq!(found, Ok(&ideal.peers[owner]), "{}", policy);
@@ -150,16 +156,21 @@ fn mean_hops(nodes: usize, rings: u64, policy: Policy) -> f64 {
     sum as f64 / lookups as f64
 }
 
-/// Half of log2 N (Stoica et al., theorem IV.5 and figure 10). With the owner counted, and lists of one entry, ideal
-/// rings of 64 nodes give 2.86; lists of four are a little shorter.
+/// Half of log2 N (Stoica et al., theorem IV.5 and figure 10), and one for the owner, which is counted here: 3.78 for
+/// rings of 64 nodes with lists of one entry. A list of r saves from 0.25 hops (if it only adds fingers: 3.53) to
+/// 0.5 log2 r hops (if the owner is taken from it: 2.89).
 #[test]
 fn by_fingers_a_lookup_takes_half_of_log_n_hops() {
     let mean = mean_hops(64, 8, Policy::Finger);
     println!("64 nodes, finger: {mean:.2} hops");
-    assert!((2.5..3.5).contains(&mean), "{mean}");
-    let (less, more) = (mean_hops(16, 16, Policy::Finger), mean_hops(256, 1, Policy::Finger));
+    assert!((2.5..3.7).contains(&mean), "{mean}");
+    // Four times as many nodes: one hop more.
+    let (less, more) = (mean_hops(16, 32, Policy::Finger), mean_hops(256, 1, Policy::Finger));
     println!("16 nodes: {less:.2}, 256 nodes: {more:.2}");
-    assert!((0.7..1.3).contains(&(mean - less)) && (0.7..1.3).contains(&(more - mean)), "{less} {mean} {more}");
+    assert!(
+        (0.8..1.3).contains(&(mean - less)) && (0.8..1.3).contains(&(more - mean)),
+        "{less} {mean} {more}"
+    );
 }
 
 #[test]

@@ -3,6 +3,8 @@
 use chordata_protocol::{Id, Space};
 use proptest::prelude::*;
 
+use crate::config;
+
 /// `a + b` modulo 2^bits, written out as at school.
 fn add(a: [u8; 20], b: [u8; 20], bits: u8) -> [u8; 20] {
     let mut sum = [0u8; 20];
@@ -67,6 +69,8 @@ fn is_below(a: [u8; 20], b: [u8; 20]) -> bool {
 }
 
 proptest! {
+    #![proptest_config(config())]
+
     #[test]
     fn distances_and_steps_are_long_addition(bits in bits(), a in digits(), b in digits()) {
         let space = Space::new(bits).unwrap();

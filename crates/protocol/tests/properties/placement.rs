@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use chordata_protocol::{Address, Id, Placement, Request, Response};
 use proptest::prelude::*;
 
+use crate::config;
 use crate::ideal::{Ideal, any_ideal, ask};
 
 /// Asks the node at a place to grant so many places in its arc, one after another.
@@ -47,6 +48,8 @@ fn small_ideal() -> impl Strategy<Value = Ideal> {
 }
 
 proptest! {
+    #![proptest_config(config())]
+
     /// Before any of them has joined. The widest arc is halved, rounded down: no arc is wider than two of another,
     /// and a point.
     #[test]

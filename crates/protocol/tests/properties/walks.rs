@@ -6,6 +6,7 @@ use chordata_protocol::procedure::{Procedure, Step};
 use chordata_protocol::{CallError, Peer, Request, Response, Time};
 use proptest::prelude::*;
 
+use crate::config;
 use crate::ideal::{Ideal, any_ideal, ask};
 
 /// Drives a walk over the live nodes to its end; every question that it asked comes with it.
@@ -41,6 +42,8 @@ fn answer(
 }
 
 proptest! {
+    #![proptest_config(config())]
+
     #[test]
     fn a_walk_finds_every_member_once_in_order(ideal in any_ideal(40), start: prop::sample::Index) {
         let mut ideal = ideal;

@@ -13,6 +13,8 @@ use chordata_protocol::{
 };
 use proptest::prelude::*;
 
+use crate::config;
+
 fn id() -> impl Strategy<Value = Id> {
     any::<[u8; 20]>().prop_map(Id::from_bytes)
 }
@@ -87,10 +89,7 @@ fn why() -> impl Strategy<Value = Why> {
 
 fn found() -> impl Strategy<Value = Found> {
     let candidate = (peer(), why()).prop_map(|(peer, why)| Candidate { peer, why });
-    prop_oneof![
-        Just(Found::Owner),
-        prop::collection::vec(candidate, 0..8).prop_map(Found::Next)
-    ]
+    prop_oneof![Just(Found::Owner), prop::collection::vec(candidate, 0..8).prop_map(Found::Next)]
 }
 
 fn description() -> impl Strategy<Value = Description> {
@@ -122,7 +121,12 @@ fn request() -> impl Strategy<Value = Request> {
         membership().prop_map(Request::Adopt),
         Just(Request::StartRefresh),
         any::<u64>().prop_map(|run| Request::RefreshReport { run }),
-        chunk.prop_map(|(handover, range, first, entries)| Request::Chunk { handover, range, first, entries }),
+        chunk.prop_map(|(handover, range, first, entries)| Request::Chunk {
+            handover,
+            range,
+            first,
+            entries
+        }),
         take_over.prop_map(|(handover, range, boundary, epoch, grants)| Request::TakeOver {
             handover,
             range,
@@ -130,14 +134,17 @@ fn request() -> impl Strategy<Value = Request> {
             epoch,
             grants
         }),
-        (peer(), peer()).prop_map(|(leaver, predecessor)| Request::Departing { leaver, predecessor }),
+        (peer(), peer(), successors()).prop_map(|(leaver, predecessor, successors)| Request::Departing {
+            leaver,
+            predecessor,
+            successors
+        }),
     ]
 }
 
 fn response() -> impl Strategy<Value = Response> {
     let neighbours = (id(), peer(), successors());
-    let summary =
-        (any::<u32>(), any::<u64>()).prop_map(|(changed, calls)| RefreshSummary { changed, calls });
+    let summary = (any::<u32>(), any::<u64>()).prop_map(|(changed, calls)| RefreshSummary { changed, calls });
     prop_oneof![
         id().prop_map(Response::Pong),
         neighbours.prop_map(|(me, predecessor, successors)| Response::Neighbours {
@@ -162,6 +169,8 @@ fn response() -> impl Strategy<Value = Response> {
 }
 
 proptest! {
+    #![proptest_config(config())]
+
     #[test]
     fn requests_survive_the_wire(request in request()) {
         let bytes = postcard::to_allocvec(&request).unwrap();

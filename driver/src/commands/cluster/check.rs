@@ -98,7 +98,12 @@ impl Report for CheckReport {
             Verdict::Failed => "FAILED",
         };
         let rows = self.checks.iter().map(|check| {
-            vec![check.host.clone(), check.check.to_owned(), word(check.state).to_owned(), check.detail.clone()]
+            vec![
+                check.host.clone(),
+                check.check.to_owned(),
+                word(check.state).to_owned(),
+                check.detail.clone(),
+            ]
         });
         let mut text = table(&["host", "check", "state", "detail"], rows);
         for check in &self.checks {
@@ -141,7 +146,13 @@ impl CheckArguments {
                 Examined { name: host.name.clone(), checks: Vec::new(), station: None, lent: None };
             if let Err(failure) = examine(&site, &host, &programs, &mut examined).await {
                 let name = if examined.checks.is_empty() { "ssh" } else { "program" };
-                examined.checks.push(Check::bad(&host.name, name, Verdict::Failed, "see below", failure.to_string()));
+                examined.checks.push(Check::bad(
+                    &host.name,
+                    name,
+                    Verdict::Failed,
+                    "see below",
+                    failure.to_string(),
+                ));
             }
             examined
         });
@@ -170,7 +181,12 @@ fn conclude(site: &Site, examined: Vec<Examined>) -> Outcome {
         .iter()
         .map(|host| HostVerdict {
             host: host.name.clone(),
-            state: host.checks.iter().map(|check| check.state).max_by_key(|state| severity(*state)).unwrap_or(Verdict::Ok),
+            state: host
+                .checks
+                .iter()
+                .map(|check| check.state)
+                .max_by_key(|state| severity(*state))
+                .unwrap_or(Verdict::Ok),
         })
         .collect();
     let failed = hosts.iter().any(|host| host.state == Verdict::Failed);
@@ -187,7 +203,8 @@ async fn examine(
 ) -> Result<(), HostFailure> {
     let name = &host.name;
     let station = site.open(host).await?;
-    let way = if host.is_local() { "this machine".to_owned() } else { format!("as {}", login(&station).await?) };
+    let way =
+        if host.is_local() { "this machine".to_owned() } else { format!("as {}", login(&station).await?) };
     examined.checks.push(Check::ok(name, "ssh", way));
     let machine = station.run("uname", &["-m"]).await?.text();
     let is_installed = programs.is_current(&station).await?;
@@ -258,9 +275,13 @@ async fn port(station: &Station, facts: &ProbeReport) -> Result<Check, HostFailu
             format!("{listen} is in use"),
             "another process listens there: stop it, or set another listen_port",
         ),
-        PortState::Denied => {
-            Check::bad(name, "port", Verdict::Failed, format!("{listen}: {reason}"), "set a listen_port above 1023")
-        }
+        PortState::Denied => Check::bad(
+            name,
+            "port",
+            Verdict::Failed,
+            format!("{listen}: {reason}"),
+            "set a listen_port above 1023",
+        ),
         PortState::AddressUnavailable => Check::bad(
             name,
             "port",
@@ -268,9 +289,13 @@ async fn port(station: &Station, facts: &ProbeReport) -> Result<Check, HostFailu
             format!("{listen}: {reason}"),
             "the host has no such address: set `bind` to one that it has, or leave it away",
         ),
-        PortState::Failed => {
-            Check::bad(name, "port", Verdict::Failed, format!("{listen}: {reason}"), "set another listen_port or bind")
-        }
+        PortState::Failed => Check::bad(
+            name,
+            "port",
+            Verdict::Failed,
+            format!("{listen}: {reason}"),
+            "set another listen_port or bind",
+        ),
     })
 }
 
@@ -296,7 +321,13 @@ fn disk(name: &str, facts: &ProbeReport) -> Check {
     match facts.disk_free_bytes {
         Some(free) if free < DISK_BYTES_MIN => {
             let remedy = "free some, or set install_dir to a larger disk";
-            Check::bad(name, "disk", Verdict::Warning, format!("{} MB free at {directory}", free >> 20), remedy)
+            Check::bad(
+                name,
+                "disk",
+                Verdict::Warning,
+                format!("{} MB free at {directory}", free >> 20),
+                remedy,
+            )
         }
         Some(free) => Check::ok(name, "disk", format!("{} GB free at {directory}", free >> 30)),
         None => Check::ok(name, "disk", format!("{directory} is writable")),
@@ -309,7 +340,9 @@ fn memory(name: &str, facts: &ProbeReport) -> Check {
             let detail = format!("{} MB available", free >> 20);
             Check::bad(name, "memory", Verdict::Warning, detail, "the values are kept in memory: free some")
         }
-        Some(free) => Check::ok(name, "memory", format!("{} MB available, {} cores", free >> 20, facts.cores)),
+        Some(free) => {
+            Check::ok(name, "memory", format!("{} MB available, {} cores", free >> 20, facts.cores))
+        }
         None => Check::ok(name, "memory", format!("not known, {} cores", facts.cores)),
     }
 }

@@ -107,7 +107,8 @@ impl DestroyArguments {
             erase(station, self.dry_run, account).await
         });
         let accounts = accounts.await;
-        let is_gone = !self.dry_run && site.is_everything() && accounts.iter().all(|account| !account.has_failed());
+        let is_gone =
+            !self.dry_run && site.is_everything() && accounts.iter().all(|account| !account.has_failed());
         if is_gone {
             site.state.forget(&Last::Inventory(std::path::absolute(&site.inventory.path)?))?;
             site.state.forget_cluster(&site.inventory.name)?;
@@ -127,7 +128,10 @@ fn ask(site: &Site) -> Outcome {
     }
     eprintln!("This stops and erases, with all data:");
     for host in &site.selected {
-        eprintln!("  {}  {}/nodes/{name}-{}, and the program if no other server is there", host.name, host.install_dir, host.name);
+        eprintln!(
+            "  {}  {}/nodes/{name}-{}, and the program if no other server is there",
+            host.name, host.install_dir, host.name
+        );
     }
     if site.is_everything() {
         eprintln!("and the cluster's id and secret here.");

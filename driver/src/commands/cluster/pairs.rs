@@ -24,7 +24,8 @@ pub(crate) async fn check(stations: &[&Station], at_once: usize) -> Vec<Check> {
     if stations.len() < 2 {
         return Vec::new();
     }
-    let listening = each(stations.to_vec(), at_once, async |station: &Station| (station, station.listen().await));
+    let listening =
+        each(stations.to_vec(), at_once, async |station: &Station| (station, station.listen().await));
     let (mut targets, mut held, mut checks) = (BTreeMap::new(), Vec::new(), Vec::new());
     for (station, listening) in listening.await {
         let host = station.host.name.clone();
@@ -64,7 +65,9 @@ fn judge(name: &str, reached: &[ReachedTarget], targets: &BTreeMap<String, Liste
         .filter_map(|target| {
             let listening = targets.get(&target.target)?;
             let what = match target.state {
-                ReachState::Reachable if listening.nonce.is_none() || listening.nonce == target.nonce => return None,
+                ReachState::Reachable if listening.nonce.is_none() || listening.nonce == target.nonce => {
+                    return None;
+                }
                 ReachState::Reachable => "another machine answers there",
                 ReachState::Refused => "refused",
                 ReachState::Timeout => "no answer",

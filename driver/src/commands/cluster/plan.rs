@@ -107,13 +107,16 @@ impl<'a> Plan<'a> {
     pub(crate) fn request(&self, host: &Host, bootstrap: bool) -> Outcome<ConfigureRequest> {
         let settings = toml::to_string(&self.settings(host, bootstrap)?).map_err(Failure::failed)?;
         let name = &self.inventory.name;
-        let config = format!("# Written by `chordata` for the cluster {name}: the next `up` or `deploy` writes it anew.\n{settings}");
+        let config = format!(
+            "# Written by `chordata` for the cluster {name}: the next `up` or `deploy` writes it anew.\n{settings}"
+        );
         Ok(ConfigureRequest { config, secret: self.secret.clone() })
     }
 
     fn settings(&self, host: &Host, bootstrap: bool) -> Outcome<Settings> {
         let own: toml::Table = host.settings.clone().into_iter().collect();
-        let own: Settings = own.try_into().map_err(|error: toml::de::Error| self.wrong(host, &error.message()))?;
+        let own: Settings =
+            own.try_into().map_err(|error: toml::de::Error| self.wrong(host, &error.message()))?;
         let cluster = &self.inventory.cluster;
         let others = self.inventory.hosts.iter().filter(|other| other.name != host.name);
         Ok(Settings {
@@ -199,7 +202,10 @@ mod tests {
         let settings: Settings = toml::from_str(&request.config).expect("a server's configuration");
         assert_eq!(settings.listen.as_deref(), Some("0.0.0.0:18861"));
         assert_eq!(settings.join, ["10.0.0.2:18861"]);
-        assert_eq!((settings.bootstrap, settings.bits, settings.id.as_deref()), (Some(true), Some(8), Some("0x7")));
+        assert_eq!(
+            (settings.bootstrap, settings.bits, settings.id.as_deref()),
+            (Some(true), Some(8), Some("0x7"))
+        );
         assert_eq!(settings.log.as_deref(), Some("debug"));
     }
 

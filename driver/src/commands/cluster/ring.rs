@@ -81,8 +81,7 @@ impl Ring {
 }
 
 fn sentence(limit: Duration, problems: &[String]) -> String {
-    let shown: String =
-        problems.iter().take(LISTED_MAX).map(|problem| format!("\n  - {problem}")).collect();
+    let shown: String = problems.iter().take(LISTED_MAX).map(|problem| format!("\n  - {problem}")).collect();
     let more = match problems.len().saturating_sub(LISTED_MAX) {
         0 => String::new(),
         more => format!("\n  - and {more} more"),

@@ -152,7 +152,10 @@ impl RestartArguments {
             let restarted = restarted.await;
             if account.note(restarted).is_none() {
                 // One down is what the ring can bear; a second one is not for us to try.
-                error = Some(format!("{} did not come back: the hosts after it were left as they are", host.name));
+                error = Some(format!(
+                    "{} did not come back: the hosts after it were left as they are",
+                    host.name
+                ));
                 break;
             }
             line.say("waiting until the ring is whole");

@@ -148,9 +148,8 @@ async fn bring(site: &Site, options: &DeployOptions, goal: Option<Goal>) -> Outc
     let programs = Programs::new(options.binary.as_deref(), &site.inventory.cluster)?;
     let plan = Plan::new(&site.inventory, &site.state, &site.target)?;
     let board = site.board();
-    let members = each(site.selected.clone(), site.parallel(), async |host| {
-        reach(site, host, &board.line("")).await
-    });
+    let members =
+        each(site.selected.clone(), site.parallel(), async |host| reach(site, host, &board.line("")).await);
     let mut members = members.await;
     decide_founder(site, &mut members, goal.is_none_or(|goal| goal.may_found)).await?;
     let members = each(members, site.parallel(), async |mut member: Member| {
@@ -330,8 +329,11 @@ pub(super) async fn start_one(
 
 /// Waits for the ring, notes everyone's place, and remembers the cluster.
 async fn finish(site: &Site, members: &mut [Member], goal: Goal) -> Outcome<Vec<String>> {
-    let hosts: Vec<Host> =
-        members.iter().filter(|member| member.station().is_some()).map(|member| member.host.clone()).collect();
+    let hosts: Vec<Host> = members
+        .iter()
+        .filter(|member| member.station().is_some())
+        .map(|member| member.host.clone())
+        .collect();
     if hosts.is_empty() {
         return Ok(Vec::new());
     }

@@ -172,7 +172,12 @@ impl ExecArguments {
         let hosts = hosts.await;
         let failed = hosts.iter().filter(|host| host.exit_code != Some(0)).count();
         let counts = format!("{}, {failed} failed", crate::report::count(hosts.len(), "host"));
-        audit::note(&site.state, "exec", &site.inventory.name, &format!("{}: {counts}", self.words.join(" ")));
+        audit::note(
+            &site.state,
+            "exec",
+            &site.inventory.name,
+            &format!("{}: {counts}", self.words.join(" ")),
+        );
         if site.output.json {
             site.output.json(&ExecReport { command: "exec", hosts });
         } else {
