@@ -43,8 +43,8 @@ pub struct FingerSettings {
     /// Lookups under each other policy
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub other_lookups: u32,
-    /// How nodes get their places
-    #[arg(long, value_enum, default_value_t = PlacementSetting::Bisect)]
+    /// How nodes get their places; the paper's rings are hashed
+    #[arg(long, value_enum, default_value_t = PlacementSetting::Hash)]
     pub placement: PlacementSetting,
     /// Of the random keys and nodes
     #[arg(long, default_value_t = 1)]
@@ -208,7 +208,7 @@ impl FingerReport {
 
 impl fmt::Display for FingerReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} nodes in one process, whole after {:.1} s\n", self.nodes, self.start.as_secs_f64())?;
+        writeln!(f, "{} nodes in one process, whole and quiet after {:.1} s\n", self.nodes, self.start.as_secs_f64())?;
         writeln!(f, "update_finger_table on all {} nodes at once (one refresh may answer many)", self.nodes)?;
         for (call, refreshes) in self.refreshes.iter().enumerate() {
             let of = |take: fn(&FingerRefresh) -> u64| refreshes.answers.iter().map(take);

@@ -15,6 +15,8 @@ use crate::BenchError;
 
 /// How long the ring may take to become whole after the last node has joined.
 const WHOLE_WITHIN: Duration = Duration::from_secs(60);
+/// Nodes remember for a few seconds to whom they gave keys, and send lookups there: measurements begin later.
+const SETTLE: Duration = Duration::from_secs(6);
 /// How often it is looked at meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -26,7 +28,7 @@ pub struct LocalRing {
 
 impl LocalRing {
     /// Starts so many nodes (at least one), one after another, each joining through the first; returns when the ring
-    /// is whole.
+    /// is whole and quiet.
     ///
     /// # Errors
     /// When one does not start or does not join, or the ring does not become whole in time.
@@ -40,6 +42,7 @@ impl LocalRing {
         let client = Client::connect(&[entry], Config::default()).await.map_err(BenchError::call)?;
         let ring = LocalRing { nodes: started, client };
         ring.become_whole().await?;
+        tokio::time::sleep(SETTLE).await;
         Ok(ring)
     }
 

@@ -19,6 +19,8 @@ mod client;
 mod clock;
 #[path = "golden/commands.rs"]
 mod commands;
+#[path = "golden/perform.rs"]
+mod perform;
 #[path = "golden/report.rs"]
 mod report;
 #[path = "golden/store.rs"]
@@ -69,10 +71,13 @@ scripts! {
     depart
     depart_both_of_two
     depart_last
+    depart_three_at_once
     depart_two_neighbours
+    depart_unheard
     finger_refresh
     fingers_of_the_paper
     handover_lost_answer
+    handover_lost_answer_and_another
     handover_put_in_copy
     handover_put_waits
     handover_refused
@@ -81,6 +86,8 @@ scripts! {
     join_a_ring_of_five
     join_a_ring_of_one
     join_a_ring_of_two
+    join_behind_a_leaver
+    join_behind_a_leaver_later
     join_busy
     lookup_past_the_dead
     lookup_policies
@@ -88,6 +95,7 @@ scripts! {
     places_at_once
     places_bisect
     places_fixed_and_hash
+    places_handed_over
     rectify
     rectify_several_notify
     restart_before_anybody_noticed
@@ -98,67 +106,5 @@ scripts! {
     stabilize_busy_both_ways
     two_joiners_farther_first
     two_joiners_nearer_first
-}
-#[test]
-fn zz_adhoc() {
-    let Ok(list) = std::env::var("ADHOC") else { return };
-    for name in list.split(' ') {
-        let space = Space::new(6).expect("a ring of 64 identifiers");
-        let mut world = world::World::new(RingSettings { space, ..RingSettings::default() });
-        let input = std::fs::read_to_string(name).expect("script");
-        match goldenscript::generate(&mut world, &input) {
-            Ok(output) => println!("{output}"),
-            Err(error) => println!("{name}: {error}"),
-        }
-    }
-}
-
-#[test]
-fn zz_hops() {
-    use chordata_protocol::procedure::{
-        Procedure, Step,
-        lookup::{Lookup, hops},
-    };
-    use chordata_protocol::{Address, Id, Peer, Policy};
-    if std::env::var("HOPS").is_err() {
-        return;
-    }
-    let space = Space::new(8).unwrap();
-    let mut world = world::World::new(RingSettings { space, ..RingSettings::default() });
-    let mut ids: Vec<u64> = (0..256).collect();
-    let mut rng = fastrand::Rng::with_seed(5);
-    rng.shuffle(&mut ids);
-    ids.truncate(48);
-    let names: Vec<String> = ids.iter().map(|i| format!("n{i}")).collect();
-    goldenscript::generate(&mut world, &format!("ring {}\n---\n", names.join(" "))).unwrap();
-    let addresses: Vec<Address> = world.nodes.keys().cloned().collect();
-    let (mut sum, mut n, mut handed) = (0, 0, 0);
-    for from in &addresses {
-        for t in 0..256u128 {
-            let start = [world.peer(from)];
-            let mut l = Lookup::new(space, Id::from_u128(t), Policy::Finger, 512, &start);
-            let located = loop {
-                match l.step(world.now) {
-                    Step::Ask(qs) => {
-                        for (ticket, p, r) in qs {
-                            let a = world.ask(from, &p.address, r);
-                            l.answered(world.now, ticket, a);
-                        }
-                    }
-                    Step::Sleep(_) => {}
-                    Step::Done(d) => break d.unwrap(),
-                }
-            };
-            sum += hops(&located.path);
-            n += 1;
-            handed +=
-                located.path.iter().filter(|h| h.why == chordata_protocol::message::Why::HandedOver).count();
-        }
-    }
-    println!(
-        "48 nodes grown: mean {} handed-over hops per lookup {}",
-        f64::from(sum) / f64::from(n),
-        handed as f64 / f64::from(n)
-    );
-    let _: Option<Peer> = None;
+    walk
 }

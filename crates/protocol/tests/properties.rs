@@ -2,6 +2,8 @@
 //!
 //! [`ideal`] makes rings that are at rest, of real nodes, without a network; the other modules ask them.
 
+#[path = "properties/any_order.rs"]
+mod any_order;
 #[path = "properties/fingers.rs"]
 mod fingers;
 #[path = "properties/ideal.rs"]
@@ -10,6 +12,8 @@ mod ideal;
 mod intervals;
 #[path = "properties/lookups.rs"]
 mod lookups;
+#[path = "properties/messages.rs"]
+mod messages;
 #[path = "properties/numbers.rs"]
 mod numbers;
 #[path = "properties/placement.rs"]

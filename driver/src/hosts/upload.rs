@@ -23,6 +23,9 @@ use crate::inventory::{ClusterOptions, expand_home};
 /// How long an upload may take: 100 MB at 350 kB a second.
 const UPLOAD_MAX: Duration = Duration::from_secs(300);
 
+/// A server beside the driver that was built so much before it is probably a left-over.
+const OLDER_MAX: Duration = Duration::from_secs(180);
+
 /// A program on the driver's machine.
 #[derive(Debug)]
 pub(crate) struct Program {
@@ -77,6 +80,20 @@ impl Programs {
             standard,
             read: Mutex::default(),
             places: Mutex::default(),
+        })
+    }
+
+    /// Something about the choice that the user may not expect: cargo builds the driver without the server beside it.
+    pub(crate) fn remark(&self) -> Option<String> {
+        let age = |path: &Path| path.metadata().ok()?.modified().ok()?.elapsed().ok();
+        let own = std::env::current_exe().ok()?;
+        let behind = age(&self.standard)?.checked_sub(age(&own)?)?;
+        (self.explicit.is_none() && behind > OLDER_MAX).then(|| {
+            format!(
+                "note: {} is {} minutes older than this chordata: build both, or name another with --binary",
+                self.standard.display(),
+                behind.as_secs() / 60
+            )
         })
     }
 
@@ -138,9 +155,9 @@ impl Programs {
         say(&format!("uploading {}", megabytes(program.bytes.len())));
         let directory = format!("{}/bin", station.install);
         // `mkdir -p -m` would set the mode of the last directory only; the installation is the one that matters.
-        succeed(station.run("mkdir", &["-p", &directory]).await?, "make the directory", &directory)?;
+        succeed(&station.run("mkdir", &["-p", &directory]).await?, "make the directory", &directory)?;
         succeed(
-            station.run("chmod", &["700", &station.install]).await?,
+            &station.run("chmod", &["700", &station.install]).await?,
             "set the permissions of",
             &station.install,
         )?;
@@ -148,7 +165,7 @@ impl Programs {
         let placed = self.place(station, &program, &beside).await;
         if placed.is_err() {
             // Best effort: the next upload writes over it, and `destroy` removes it.
-            let _ = station.run("rm", &["-f", &beside]).await;
+            tidy(station).await;
         }
         placed.map(|()| Uploaded::Sent(program.bytes.len()))
     }
@@ -156,7 +173,7 @@ impl Programs {
     async fn place(&self, station: &Station, program: &Program, beside: &str) -> Result<(), HostFailure> {
         send(station, program, beside).await?;
         succeed(
-            station.run("mv", &["-f", beside, &station.program]).await?,
+            &station.run("mv", &["-f", beside, &station.program]).await?,
             "put the program in place at",
             &station.program,
         )
@@ -172,16 +189,27 @@ impl Programs {
     }
 }
 
+/// Removes uploads that were cut short, and the directories around them if nothing else is in there. Best effort.
+pub(crate) async fn tidy(station: &Station) {
+    let binaries = format!("{}/bin", station.install);
+    let partial = [&binaries, "-maxdepth", "1", "-name", ".chordata-server.*.partial", "-delete"];
+    let _ = station.run("find", &partial).await;
+    for directory in [&binaries, &station.install] {
+        // Only empty ones go.
+        let _ = station.run("rmdir", &[directory]).await;
+    }
+}
+
 /// Streams the program to a path, compares it there, and runs it once.
 async fn send(station: &Station, program: &Program, path: &str) -> Result<(), HostFailure> {
     let output = format!("of={path}");
     let arguments = [output.as_str(), "bs=1M", "status=none"];
     let written = station.shell.run("dd", &arguments, Some(&program.bytes), UPLOAD_MAX).await?;
-    succeed(written, "write", path)?;
+    succeed(&written, "write", path)?;
     if hash_there(station, path).await?.as_deref() != Some(&*program.hash) {
         return Err(HostFailure::Failed(format!("{path} is not what was sent: is the disk full?")));
     }
-    succeed(station.run("chmod", &["755", path]).await?, "make runnable", path)?;
+    succeed(&station.run("chmod", &["755", path]).await?, "make runnable", path)?;
     let answer = station.run(path, &["--version"]).await?;
     if answer.is_success() {
         return Ok(());
@@ -198,7 +226,7 @@ async fn hash_there(station: &Station, path: &str) -> Result<Option<String>, Hos
     Ok(output.text().split_whitespace().next().filter(|_| output.is_success()).map(str::to_owned))
 }
 
-fn succeed(output: Output, doing: &str, path: &str) -> Result<(), HostFailure> {
+fn succeed(output: &Output, doing: &str, path: &str) -> Result<(), HostFailure> {
     if output.is_success() {
         return Ok(());
     }

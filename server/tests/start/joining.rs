@@ -163,3 +163,17 @@ async fn ids_of_one_s_own_are_taken_or_refused() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn nodes_that_join_one_after_another_through_one_node_share_the_ring_evenly() {
+    within(90, async {
+        let mut ring = TestRing::start(1, &[]).await;
+        for _ in 1..8 {
+            ring.add();
+        }
+        let view = ring.whole().await;
+        let shares: Vec<f64> = view.members().iter().map(|status| status.share).collect();
+        assert!(shares.iter().all(|share| (share - 0.125).abs() < 0.001), "each has an eighth: {shares:?}");
+    })
+    .await;
+}

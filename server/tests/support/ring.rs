@@ -70,6 +70,13 @@ impl Server {
         self.await_ready();
     }
 
+    /// It will listen elsewhere when it starts again.
+    pub(crate) fn move_to_another_port(&mut self) {
+        let port = free_port().to_string();
+        self.address = Address::new(&format!("127.0.0.1:{port}"));
+        self.arguments[1] = port;
+    }
+
     /// Stops it as a service manager does; it must obey.
     pub(crate) fn terminate(&mut self) {
         self.process.signal(Signal::SIGTERM);

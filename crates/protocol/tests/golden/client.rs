@@ -53,7 +53,7 @@ impl World {
                 return self.report.say(format!("{wish}: nobody answers at {address}"));
             };
             match node.ring.admit(id) {
-                Admit::Serve => return self.fulfil(&address, wish),
+                Admit::Serve => return self.fulfil(&address, &wish),
                 Admit::Wait => {
                     let line = format!("{wish}: waits at {}", node.name());
                     node.parked.push(Parked { wish });
@@ -91,26 +91,26 @@ impl World {
         (None, silent)
     }
 
-    fn fulfil(&mut self, address: &Address, wish: Wish) {
+    fn fulfil(&mut self, address: &Address, wish: &Wish) {
         let space = self.settings.space;
         let Some(node) = self.nodes.get_mut(address) else { return };
         let current = node.store.version(space, wish.key());
-        let line = match wish.clone() {
-            Wish::Get(key) => match node.store.get(space, &key) {
+        let line = match wish {
+            Wish::Get(key) => match node.store.get(space, key) {
                 Some(record) => format!("{} {}", record.value, record.version),
                 None => "nothing".to_owned(),
             },
             Wish::Put(key, value) => {
                 let operation = Operation::Put(value.clone());
-                let Outcome::Written(version) = node.ring.decide(&key, &operation, current) else {
+                let Outcome::Written(version) = node.ring.decide(key, &operation, current) else {
                     unreachable!("a put is written")
                 };
-                node.store.put(space, key, Record { version, value });
+                node.store.put(space, key.clone(), Record { version, value: value.clone() });
                 format!("done, {version}")
             }
             Wish::Delete(key) => {
-                node.ring.decide(&key, &Operation::Delete, current);
-                node.store.remove(space, &key);
+                node.ring.decide(key, &Operation::Delete, current);
+                node.store.remove(space, key);
                 current.map_or("there was nothing".to_owned(), |version| format!("done, it was {version}"))
             }
         };

@@ -147,7 +147,7 @@ fn mean_hops(nodes: usize, rings: u64, policy: Policy) -> f64 {
         for from in 0..nodes {
             for key in 0..4 {
                 let target = space.hash(format!("{ring} {from} key {key}").as_bytes());
-                let located = look_up(&mut ideal, &|_| true, from, target, policy).unwrap();
+                let located = look_up(&mut ideal, &|_| true, from, target, policy).expect("nobody is dead");
                 sum += u64::from(hops(&located.path));
                 lookups += 1;
             }

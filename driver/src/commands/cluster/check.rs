@@ -25,7 +25,7 @@ const SKEW_MAX: Duration = Duration::from_millis(500);
 /// Less is worth a warning.
 const DISK_BYTES_MIN: u64 = 1 << 30;
 const MEMORY_BYTES_MIN: u64 = 256 << 20;
-const OPEN_FILES_MIN: u64 = 4096;
+const OPEN_FILES_MIN: u64 = 1024;
 
 /// `check`.
 #[derive(Clone, Debug, clap::Args)]

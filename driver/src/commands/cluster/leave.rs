@@ -17,6 +17,7 @@ use crate::failure::{Failure, Outcome};
 use crate::hosts::failure::HostFailure;
 use crate::hosts::parallel::Account;
 use crate::hosts::station::Station;
+use crate::hosts::upload::tidy;
 use crate::report::count;
 use crate::state::Last;
 
@@ -70,8 +71,11 @@ impl DepartArguments {
             account.did("departed");
             line.hint("waiting for its process to end");
             wait_for_end(station).await?;
-            // Also where systemd would start it again.
-            stop_one(station, false, account).await
+            // Where it did not, and where systemd would start it again.
+            if station.stop().await?.is_some_and(|report| !report.already_stopped) {
+                account.did("stopped");
+            }
+            Ok(())
         });
         let mut recap = site.recap(self.dry_run, accounts.await);
         recap.remarks.push(format!(
@@ -154,6 +158,9 @@ async fn erase(station: &Station, dry_run: bool, account: &mut Account) -> Resul
                 station.node
             )));
         }
+        if !dry_run {
+            tidy(station).await;
+        }
         account.found("nothing is there");
         return Ok(());
     }
@@ -167,8 +174,13 @@ async fn erase(station: &Station, dry_run: bool, account: &mut Account) -> Resul
         true => account.found("nothing is there"),
         false => account.did(format!("erased {}", report.removed.join(" "))),
     }
-    if !report.left.is_empty() {
-        account.found(format!("left what is not ours: {}", report.left.join(" ")));
+    // Other nodes of one installation are no surprise: each has its own line, or its own cluster.
+    let nodes = format!("{}/nodes/", station.install);
+    let own = format!("{}/", station.node);
+    let is_told = |path: &&str| !path.starts_with(&nodes) || path.starts_with(&own);
+    let left: Vec<&str> = report.left.iter().map(String::as_str).filter(is_told).collect();
+    if !left.is_empty() {
+        account.found(format!("left what is not ours: {}", left.join(" ")));
     }
     Ok(())
 }

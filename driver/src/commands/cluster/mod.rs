@@ -4,7 +4,8 @@
 //! site       the inventory, the chosen hosts, how to reach them; every command starts here
 //! plan       what a node's configuration says, and which host founds the ring
 //! ring       waiting until the ring is whole
-//! up         deploy, up, join: from any state to a server that serves
+//! up         deploy, up, join: from any state of a host to a server that serves
+//! starting   which server starts when
 //! run        start, stop (down), restart, kill, pause, resume
 //! leave      depart and destroy
 //! check      tests before anything is done; pairs, of every pair of hosts
@@ -22,6 +23,7 @@ mod plan;
 mod ring;
 mod run;
 mod site;
+mod starting;
 mod up;
 mod watch;
 

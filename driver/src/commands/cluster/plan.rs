@@ -22,6 +22,8 @@ use crate::target::{TargetArguments, needs_secret};
 
 /// Other hosts that a server is told to join by.
 const JOIN_MAX: usize = 5;
+/// In the cluster's directory here: it was up once.
+const WAS_UP: &str = "founded";
 /// The node's data, in its directory.
 const DATA: &str = "data";
 
@@ -68,6 +70,22 @@ pub(crate) fn founds(first: Found, others: &[(String, Option<Found>)], was_up: b
         )));
     }
     Ok(true)
+}
+
+/// Was the cluster up before, as far as this driver knows?
+///
+/// # Errors
+/// When the cluster's directory cannot be made.
+pub(crate) fn was_up(inventory: &Inventory, state: &State) -> Outcome<bool> {
+    Ok(state.cluster_directory(&inventory.name)?.join(WAS_UP).exists())
+}
+
+/// Notes that it is.
+///
+/// # Errors
+/// When the note cannot be written.
+pub(crate) fn note_up(inventory: &Inventory, state: &State) -> Outcome {
+    Ok(std::fs::write(state.cluster_directory(&inventory.name)?.join(WAS_UP), "")?)
 }
 
 /// What all configurations of a cluster share.
@@ -118,13 +136,15 @@ impl<'a> Plan<'a> {
         let own: Settings =
             own.try_into().map_err(|error: toml::de::Error| self.wrong(host, &error.message()))?;
         let cluster = &self.inventory.cluster;
+        let is_first = self.inventory.hosts.first().is_some_and(|first| first.name == host.name);
         let others = self.inventory.hosts.iter().filter(|other| other.name != host.name);
         Ok(Settings {
             listen: Some(host.listen_address()),
             port: None,
             advertise: Some(host.ring_address()),
             join: others.map(Host::ring_address).take(JOIN_MAX).collect(),
-            bootstrap: bootstrap.then_some(true),
+            // Said in so many words where it is decided, so that the next run finds it.
+            bootstrap: is_first.then_some(bootstrap),
             id: host.id.map(|id| id.to_literal()),
             placement: Some(match cluster.placement {
                 Placement::Hash => PlacementSetting::Hash,

@@ -50,7 +50,18 @@ impl Ring {
     /// # Errors
     /// When none does.
     pub(crate) async fn client(&self) -> Outcome<Client> {
-        Ok(Client::connect(&self.addresses, self.config.clone()).await?)
+        self.begin(&self.addresses).await
+    }
+
+    async fn begin(&self, addresses: &[Address]) -> Outcome<Client> {
+        Ok(Client::connect(addresses, self.config.clone()).await?)
+    }
+
+    /// The addresses of all members of the ring that answer; nothing if there is no ring.
+    pub(crate) async fn members(&self) -> Vec<Address> {
+        let Ok(client) = self.client().await else { return Vec::new() };
+        let view = client.view_from(self.addresses.clone()).await;
+        view.members().into_iter().map(|status| status.me.address.clone()).collect()
     }
 
     /// Waits until all of them are members of one whole ring. `say` is told what is missing.
@@ -58,11 +69,24 @@ impl Ring {
     /// # Errors
     /// When that is not so within `limit`: what is missing.
     pub(crate) async fn wait_until_whole(&self, limit: Duration, say: impl Fn(&str)) -> Outcome<View> {
+        self.wait_until_all(&self.addresses, limit, say).await
+    }
+
+    /// The same for these addresses.
+    ///
+    /// # Errors
+    /// When that is not so within `limit`: what is missing.
+    pub(crate) async fn wait_until_all(
+        &self,
+        addresses: &[Address],
+        limit: Duration,
+        say: impl Fn(&str),
+    ) -> Outcome<View> {
         let deadline = Instant::now() + limit;
         loop {
-            let problems = match self.client().await {
+            let problems = match self.begin(addresses).await {
                 Ok(client) => {
-                    let view = client.view_from(self.addresses.clone()).await;
+                    let view = client.view_from(addresses.to_vec()).await;
                     if view.is_whole() {
                         return Ok(view);
                     }

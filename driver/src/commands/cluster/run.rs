@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
+use chordata_protocol::Address;
+
+use super::plan::{Found, was_up};
 use super::ring::Ring;
 use super::site::Site;
-use super::up::{said, start_one};
+use super::starting::start_one;
+use super::up::said;
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::hosts::failure::HostFailure;
 use crate::hosts::parallel::Account;
 use crate::hosts::station::{Signal, Station};
-use crate::inventory::Host;
 
 /// `start`.
 #[derive(Clone, Debug, clap::Args)]
@@ -76,6 +79,7 @@ impl StartArguments {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         let site = Site::find(context, "start")?;
         let limit = Duration::from_secs(self.timeout.into());
+        let was_up = was_up(&site.inventory, &site.state)?;
         let accounts = site.on_each(async |station, line, account| {
             if self.dry_run {
                 match runs(station).await? {
@@ -86,6 +90,13 @@ impl StartArguments {
                 return Ok(());
             }
             line.hint("starting");
+            let found = Found::on(station).await?;
+            if was_up && !found.identity && found.bootstrap == Some(true) {
+                return Err(HostFailure::Failed(
+                    "its data is gone: started as it is, it would make a second ring; `chordata up` lets it join"
+                        .to_owned(),
+                ));
+            }
             start_one(station, limit, account).await
         });
         site.conclude(site.recap(self.dry_run, accounts.await))
@@ -135,6 +146,9 @@ impl RestartArguments {
         let site = Site::find(context, "restart")?;
         let limit = Duration::from_secs(self.timeout.into());
         let board = site.board();
+        let ring = Ring::of(&site, &site.inventory.hosts).await?;
+        // Who is there before must be there after each; a host that was dead before does not count.
+        let mut members = ring.members().await;
         let mut accounts: Vec<Account> = site.selected.iter().map(|host| Account::new(&host.name)).collect();
         let mut error = None;
         for (host, account) in site.selected.iter().zip(&mut accounts) {
@@ -159,8 +173,12 @@ impl RestartArguments {
                 break;
             }
             line.say("waiting until the ring is whole");
-            if let Err(failure) = wait(&site, host, limit).await {
-                error = Some(format!("after {}: {failure}", host.name));
+            let address = Address::new(&host.ring_address());
+            if !members.contains(&address) {
+                members.push(address);
+            }
+            if let Err(failure) = ring.wait_until_all(&members, limit, |missing| line.hint(missing)).await {
+                error = Some(format!("after {}: {}", host.name, said(&failure)));
                 break;
             }
             account.found("the ring is whole");
@@ -170,15 +188,6 @@ impl RestartArguments {
         recap.error = error;
         site.conclude(recap)
     }
-}
-
-/// Waits until the ring around a host is whole.
-async fn wait(site: &Site, host: &Host, limit: Duration) -> Result<(), String> {
-    let whole = async {
-        let ring = Ring::of(site, std::slice::from_ref(host)).await?;
-        ring.wait_until_whole(limit, |_| {}).await
-    };
-    whole.await.map(drop).map_err(|failure| said(&failure))
 }
 
 impl SignalArguments {

@@ -2,7 +2,8 @@
 //!
 //! 1. Every chosen host is reached, and looked at for what an earlier run left.
 //! 2. The program and the configuration go there, where they differ.
-//! 3. One server starts first, so that the others have somebody to join: the first host's, if it can. Then the others.
+//! 3. One server starts first, so that the others have somebody to join: the first host's, if it can. Then those that
+//!    have their places already, together; then the new ones.
 //! 4. The ring is waited for.
 //!
 //! A host that fails is left out from there on, and listed at the end; the others are done.
@@ -10,12 +11,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use chordata_client::look::View;
-use chordata_protocol::{Address, Space};
-
-use super::plan::{Found, Plan, founds};
-use super::ring::Ring;
+use super::plan::{Found, Plan, founds, was_up};
 use super::site::Site;
+use super::starting::{Goal, Member, finish, start_all};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::hosts::failure::HostFailure;
@@ -23,13 +21,10 @@ use crate::hosts::parallel::{Account, Line, each};
 use crate::hosts::station::Station;
 use crate::hosts::upload::{Programs, Uploaded, megabytes};
 use crate::inventory::Host;
-use crate::report::short_id;
 use crate::state::Last;
 
 /// What `up` takes where no inventory is named.
 const STANDARD_INVENTORY: &str = "inventory/local.toml";
-/// In the cluster's directory: it was up once.
-const WAS_UP: &str = "founded";
 
 /// How servers come to hosts.
 #[derive(Clone, Debug, clap::Args)]
@@ -114,42 +109,17 @@ impl JoinArguments {
     }
 }
 
-/// Servers shall run, not only be deployed.
-#[derive(Clone, Copy)]
-struct Goal {
-    limit: Duration,
-    /// May a new ring come of it?
-    may_found: bool,
-}
-
-/// A chosen host on its way.
-struct Member {
-    host: Host,
-    account: Account,
-    /// None: it was not reached.
-    station: Option<Station>,
-    found: Found,
-    bootstrap: bool,
-}
-
-impl Member {
-    /// The host, as long as nothing failed.
-    fn station(&self) -> Option<&Station> {
-        self.station.as_ref().filter(|_| !self.account.has_failed())
-    }
-
-    /// Can it start without another one?
-    fn can_be_first(&self) -> bool {
-        self.station().is_some() && (self.bootstrap || self.found.identity)
-    }
-}
-
 async fn bring(site: &Site, options: &DeployOptions, goal: Option<Goal>) -> Outcome {
     let programs = Programs::new(options.binary.as_deref(), &site.inventory.cluster)?;
+    if let Some(remark) = programs.remark() {
+        site.output.remark(&remark);
+    }
     let plan = Plan::new(&site.inventory, &site.state, &site.target)?;
     let board = site.board();
-    let members =
-        each(site.selected.clone(), site.parallel(), async |host| reach(site, host, &board.line("")).await);
+    let members = each(site.selected.clone(), site.parallel(), async |host| {
+        let line = board.line(&host.name);
+        reach(site, host, &line).await
+    });
     let mut members = members.await;
     decide_founder(site, &mut members, goal.is_none_or(|goal| goal.may_found)).await?;
     let members = each(members, site.parallel(), async |mut member: Member| {
@@ -171,6 +141,8 @@ async fn bring(site: &Site, options: &DeployOptions, goal: Option<Goal>) -> Outc
     let mut remarks = Vec::new();
     let mut error = None;
     if let Some(goal) = goal.filter(|_| !options.dry_run) {
+        // Also if it fails: `down` and `destroy` are then for this cluster.
+        site.state.remember(&Last::Inventory(std::path::absolute(&site.inventory.path)?))?;
         members = start_all(site, members, goal).await;
         match finish(site, &mut members, goal).await {
             Ok(words) => remarks = words,
@@ -186,7 +158,7 @@ async fn bring(site: &Site, options: &DeployOptions, goal: Option<Goal>) -> Outc
 }
 
 async fn reach(site: &Site, host: Host, line: &Line) -> Member {
-    line.hint(&format!("connecting to {}", host.name));
+    line.hint("connecting");
     let mut account = Account::new(&host.name);
     let opened = async {
         let station = site.open(&host).await?;
@@ -223,8 +195,7 @@ async fn decide_founder(site: &Site, members: &mut [Member], may_found: bool) ->
         });
         others.extend(rest.await);
     }
-    let was_up = site.state.cluster_directory(&site.inventory.name)?.join(WAS_UP).exists();
-    let bootstrap = founds(first, &others, was_up)?;
+    let bootstrap = founds(first, &others, was_up(&site.inventory, &site.state)?)?;
     for member in members.iter_mut().filter(|member| member.host.name == first_name) {
         member.bootstrap = bootstrap;
     }
@@ -279,85 +250,6 @@ async fn foresee(
         (false, _) => {}
     }
     Ok(())
-}
-
-async fn start_all(site: &Site, mut members: Vec<Member>, goal: Goal) -> Vec<Member> {
-    let board = site.board();
-    if let Some(first) = members.iter_mut().find(|member| member.can_be_first()) {
-        start(first, goal, &board.line(&first.host.name)).await;
-    }
-    each(members, site.parallel(), async |mut member: Member| {
-        let line = board.line(&member.host.name);
-        start(&mut member, goal, &line).await;
-        member
-    })
-    .await
-}
-
-async fn start(member: &mut Member, goal: Goal, line: &Line) {
-    let is_done = member.account.actions.iter().any(|action| action == STARTED || action == RUNS);
-    let Some(station) = member.station().cloned().filter(|_| !is_done) else { return };
-    line.say("starting");
-    let done = start_one(&station, goal.limit, &mut member.account).await;
-    member.account.note(done);
-}
-
-const STARTED: &str = "started";
-const RUNS: &str = "already running";
-
-/// Starts a server and says so; also what keeps a running one from being as deployed.
-///
-/// # Errors
-/// When it does not become ready within `limit`.
-pub(super) async fn start_one(
-    station: &Station,
-    limit: Duration,
-    account: &mut Account,
-) -> Result<(), HostFailure> {
-    if !station.start(limit).await?.already_running {
-        account.did(STARTED);
-        return Ok(());
-    }
-    account.found(RUNS);
-    if let Some(status) = station.status().await?
-        && (status.needs_restart || status.runs_this_binary == Some(false))
-    {
-        account.found("runs what was there before: `chordata restart` makes it run what is there now");
-    }
-    Ok(())
-}
-
-/// Waits for the ring, notes everyone's place, and remembers the cluster.
-async fn finish(site: &Site, members: &mut [Member], goal: Goal) -> Outcome<Vec<String>> {
-    let hosts: Vec<Host> = members
-        .iter()
-        .filter(|member| member.station().is_some())
-        .map(|member| member.host.clone())
-        .collect();
-    if hosts.is_empty() {
-        return Ok(Vec::new());
-    }
-    let board = site.board();
-    let line = board.line("ring");
-    let ring = Ring::of(site, &hosts).await?;
-    let view = ring.wait_until_whole(goal.limit, |missing| line.hint(missing)).await?;
-    for member in members.iter_mut().filter(|member| member.station().is_some()) {
-        if let Some(place) = place(&view, &member.host) {
-            member.account.found(place);
-        }
-    }
-    let path = std::path::absolute(&site.inventory.path)?;
-    site.state.remember(&Last::Inventory(path))?;
-    std::fs::write(site.state.cluster_directory(&site.inventory.name)?.join(WAS_UP), "")?;
-    Ok(vec![format!("the ring is whole: {}", crate::report::count(view.members().len(), "member"))])
-}
-
-/// `number 3, id 4ccccccc…`.
-fn place(view: &View, host: &Host) -> Option<String> {
-    let address = Address::new(&host.ring_address());
-    let status = view.nodes.iter().find(|status| status.me.address == address)?;
-    let space = Space::new(status.settings.bits).unwrap_or_default();
-    Some(format!("number {}, id {}", status.number?, short_id(status.me.id, space)))
 }
 
 /// A failure's sentence, to go on with it instead of ending the command.

@@ -1,0 +1,151 @@
+//! A ring of `chordata serve` processes.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::sync::mpsc::channel;
+
+use tempfile::TempDir;
+
+use super::{PATIENCE, Ran, chordata, eventually, run, run_with};
+
+/// The id of the cluster, and the name that its inventory has.
+pub(crate) const CLUSTER: &str = "00112233445566778899aabbccddeeff";
+
+/// A server of a ring; killed when it is dropped.
+pub(crate) struct Node {
+    /// Where it listens.
+    pub(crate) address: String,
+    child: Child,
+}
+
+impl Node {
+    /// Starts it and waits until it is in a ring.
+    fn start(home: &Path, log: &Path, join: Option<&str>, more: &[&str]) -> Node {
+        let mut command = chordata(home, &["serve", "--port", "0", "--cluster", CLUSTER]);
+        command.args(["--stabilize-ms", "100", "--finger-ms", "300"]).args(more);
+        if let Some(join) = join {
+            command.args(["--join", join]);
+        }
+        let errors = std::fs::File::create(log).unwrap();
+        // The other end of its standard input is this test's: it ends with it.
+        command.arg("--until-stdin-closes").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(errors);
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().expect("it was piped")).lines();
+        let (sender, ready) = channel();
+        std::thread::spawn(move || drop(lines.next().map(|line| sender.send(line))));
+        let mut node = Node { address: String::new(), child };
+        let line = match ready.recv_timeout(PATIENCE) {
+            Ok(line) => line.unwrap(),
+            Err(error) => panic!("not ready ({error}):\n{}", std::fs::read_to_string(log).unwrap()),
+        };
+        node.address = line.rsplit(' ').next().expect("a line has a last word").to_owned();
+        node
+    }
+
+    /// Ends it as a crash would.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Has it ended by itself?
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A ring, and a home for those who talk to it.
+pub(crate) struct Ring {
+    /// In the order in which they joined; the first has id 0.
+    pub(crate) nodes: Vec<Node>,
+    home: TempDir,
+}
+
+impl Ring {
+    /// Starts that many servers and waits until they are one ring.
+    pub(crate) fn start(count: usize) -> Ring {
+        Ring::start_with(count, &[])
+    }
+
+    /// The same with more arguments for each server.
+    pub(crate) fn start_with(count: usize, more: &[&str]) -> Ring {
+        let home = tempfile::tempdir().unwrap();
+        let mut ring = Ring { nodes: Vec::new(), home };
+        for number in 0..count {
+            let log = ring.home.path().join(format!("{number}.log"));
+            let join = ring.nodes.first().map(|node| node.address.clone());
+            ring.nodes.push(Node::start(ring.home.path(), &log, join.as_deref(), more));
+        }
+        if !more.contains(&"--secret-file") {
+            ring.becomes_whole();
+        }
+        ring
+    }
+
+    /// Waits until `status` finds nothing wrong.
+    pub(crate) fn becomes_whole(&self) {
+        let lines = format!("healthy: {} node", self.nodes.len());
+        eventually("the ring is healthy", || {
+            let ran = self.run(&["status"]);
+            ran.code == 0 && ran.out.contains(&lines)
+        });
+    }
+
+    /// Home of the commands.
+    pub(crate) fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// Runs a command that is told of the first server.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
+        self.run_at(0, arguments)
+    }
+
+    /// Runs a command that is told of this server.
+    pub(crate) fn run_at(&self, place: usize, arguments: &[&str]) -> Ran {
+        let arguments = [&["--node", &self.nodes[place].address][..], arguments].concat();
+        run(self.home(), &arguments)
+    }
+
+    /// The same with standard input.
+    pub(crate) fn run_with_input(&self, arguments: &[&str], input: &[u8]) -> Ran {
+        let arguments = [&["--node", &self.nodes[0].address][..], arguments].concat();
+        run_with(self.home(), &arguments, &[], input)
+    }
+
+    /// Writes a file into the home of the commands.
+    pub(crate) fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.home().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// Writes an inventory that calls the servers n0, n1, ..., and makes its cluster's id known.
+    pub(crate) fn inventory(&self) -> String {
+        let cluster = self.home().join("state/chordata/clusters/mine");
+        std::fs::create_dir_all(&cluster).unwrap();
+        std::fs::write(cluster.join("cluster"), CLUSTER).unwrap();
+        let mut text = "[cluster]\nname = \"mine\"\n[defaults]\naccess = \"local\"\n".to_owned();
+        for (number, node) in self.nodes.iter().enumerate() {
+            let port = node.address.rsplit(':').next().expect("an address has a port");
+            text += &format!("[[host]]\nname = \"n{number}\"\nlisten_port = {port}\n");
+        }
+        self.file("ring.toml", &text).display().to_string()
+    }
+
+    /// Keys that all servers hold together.
+    pub(crate) fn keys(&self) -> u64 {
+        let nodes = self.run(&["--json", "nodes"]).exits(0).json();
+        let rows = nodes["nodes"].as_array().expect("a list").clone();
+        rows.iter().map(|row| row["keys"].as_u64().expect("a number")).sum()
+    }
+}
