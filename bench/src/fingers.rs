@@ -208,7 +208,12 @@ impl FingerReport {
 
 impl fmt::Display for FingerReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} nodes in one process, whole and quiet after {:.1} s\n", self.nodes, self.start.as_secs_f64())?;
+        writeln!(
+            f,
+            "{} nodes in one process, whole and quiet after {:.1} s\n",
+            self.nodes,
+            self.start.as_secs_f64()
+        )?;
         writeln!(f, "update_finger_table on all {} nodes at once (one refresh may answer many)", self.nodes)?;
         for (call, refreshes) in self.refreshes.iter().enumerate() {
             let of = |take: fn(&FingerRefresh) -> u64| refreshes.answers.iter().map(take);

@@ -101,6 +101,7 @@ pub(crate) fn parse(text: &str, name: &str, space: Space) -> Result<Vec<Line>, R
     if problems.is_empty() { Ok(lines) } else { Err(problems.into_report(name, text)) }
 }
 
+#[cfg(test)]
 /// The operation as a line that [`parse`] reads back, quoted where needed.
 pub(crate) fn render(operation: &InputOperation) -> String {
     match operation {
@@ -110,6 +111,7 @@ pub(crate) fn render(operation: &InputOperation) -> String {
     }
 }
 
+#[cfg(test)]
 fn render_key(key: &Key) -> String {
     match key {
         Key::Literal(id) => format!("@{}", id.to_literal()),

@@ -76,6 +76,10 @@ impl Servers {
 
     /// Leaves them running; returns where their logs are.
     pub(crate) fn leave(self) -> PathBuf {
+        for server in self.running {
+            // Dropping it would end it.
+            std::mem::forget(server.child);
+        }
         self.directory.keep()
     }
 }
@@ -99,12 +103,12 @@ impl Server {
             Some(first) => command.args(["--join", first.address.as_str()]),
         };
         if servers.keep {
-            command.stdin(Stdio::null()).process_group(0);
+            command.stdin(Stdio::null());
         } else {
-            command.arg("--until-stdin-closes").stdin(Stdio::piped()).kill_on_drop(true);
-            // Ctrl-C is for the driver, which then stops its servers.
-            command.process_group(0);
+            command.arg("--until-stdin-closes").stdin(Stdio::piped());
         }
+        // Ctrl-C is for the driver, which then stops its servers.
+        command.process_group(0).kill_on_drop(true);
         let mut child = command.stdout(Stdio::piped()).stderr(errors).spawn()?;
         let stdout = child.stdout.take().ok_or_else(|| Failure::failed("a server has no standard output"))?;
         let address = Address::new(&format!("127.0.0.1:{port}"));

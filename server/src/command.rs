@@ -63,7 +63,19 @@ fn prepare(arguments: &ServeArguments) -> Result<crate::settings::Resolved, Stri
     settings.resolve().map_err(text)
 }
 
+/// Allows as many open files as the system does: connections are files, and the usual limit is for a person's shell.
+fn raise_file_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    {
+        info!("the limit of open files stays at {soft}: {error}");
+    }
+}
+
 async fn run(settings: crate::settings::Resolved, until_stdin_closes: bool) -> ExitCode {
+    raise_file_limit();
     let (Ok(mut terminate), Ok(mut interrupt)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {

@@ -12,6 +12,7 @@ use chordata_rpc::service::{Error, Options, Route};
 use tokio::time::Instant;
 
 use crate::node::Node;
+use crate::peers::ANSWER_BYTES_MAX;
 use crate::routing::{Carried, Routed};
 use crate::trace;
 
@@ -37,6 +38,8 @@ trait Errand: Clone + Send {
     const HANDLER: &'static str;
 
     fn size(&self) -> usize;
+    /// Bytes that a result takes in the answer.
+    fn result_size(output: &Self::Output) -> usize;
     fn here(&self, node: &Node, key: &Key) -> impl Future<Output = Result<Self::Output, Error>> + Send;
     fn there(
         node: &Node,
@@ -52,6 +55,10 @@ impl Errand for Operation {
 
     fn size(&self) -> usize {
         self.value().map_or(0, |value| value.len())
+    }
+
+    fn result_size(_: &Outcome) -> usize {
+        0
     }
 
     async fn here(&self, node: &Node, key: &Key) -> Result<Outcome, Error> {
@@ -82,6 +89,10 @@ impl Errand for Read {
 
     fn size(&self) -> usize {
         0
+    }
+
+    fn result_size(output: &Option<Record>) -> usize {
+        output.as_ref().map_or(0, |record| record.value.len())
     }
 
     async fn here(&self, node: &Node, key: &Key) -> Result<Option<Record>, Error> {
@@ -155,6 +166,14 @@ impl Node {
     async fn route_each<E: Errand>(&self, items: &mut [Item<E, E::Output>], policy: Policy, number: u128) {
         let deadline = Instant::now() + PATIENCE;
         while let Some(first) = items.iter().find(|item| item.answer.is_none()).map(|item| item.id) {
+            let answered = items.iter().filter_map(|item| item.answer.as_ref()?.as_ref().ok());
+            if answered.map(E::result_size).sum::<usize>() > ANSWER_BYTES_MAX {
+                // More than one answer can carry: the client asks for the rest again.
+                for item in items.iter_mut().filter(|item| item.answer.is_none()) {
+                    item.answer = Some(Err(Error::Overloaded));
+                }
+                return;
+            }
             if Instant::now() >= deadline {
                 return;
             }
@@ -219,10 +238,10 @@ impl Node {
     }
 }
 
-/// An answer, unless it only says that the key is elsewhere by now.
+/// An answer, unless it only says that the key is elsewhere by now, or did not fit.
 fn settled<T>(answer: Result<T, Error>) -> Option<Result<T, Error>> {
     match answer {
-        Err(Error::NotOwner(_) | Error::NotMember) => None,
+        Err(Error::NotOwner(_) | Error::NotMember | Error::Overloaded) => None,
         answer => Some(answer),
     }
 }

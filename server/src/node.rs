@@ -156,6 +156,11 @@ impl Node {
         self.event(Event::Asked { caller: Caller(0), request }).unwrap_or(Response::NotMember)
     }
 
+    /// A joiner that asked this node was granted a place by another one.
+    pub(crate) fn place_granted(&self, id: Id, address: Address) {
+        self.shared.inner.lock().ring.place_granted(id, address);
+    }
+
     /// Stops all timers: the node does nothing by itself any more, and answers that it is in no ring.
     pub fn stop(&self) {
         let mut inner = self.shared.inner.lock();

@@ -66,14 +66,19 @@ impl Chordata for Node {
         {
             return Err(BadInput::IdOutsideRing(id.to_literal(), self.space().bits()).into());
         }
+        let joining = address.clone();
         let walk = Admit::new(self.space(), self.hop_limit(), self.me(), address, placement, middle);
         match self.drive("connect", walk, trace::request_of(&context)).await {
-            Ok(place) => Ok(Admission {
-                id: place.id,
-                predecessor: place.predecessor,
-                successor: place.successor,
-                settings: self.cluster().clone(),
-            }),
+            Ok(place) => {
+                self.place_granted(place.id, joining);
+                Ok(Admission {
+                    id: place.id,
+                    predecessor: place.predecessor,
+                    successor: place.successor,
+                    settings: self.cluster().clone(),
+                })
+            }
+            Err(NotAdmitted::Full) => Err(Error::RingFull(self.space().bits())),
             Err(NotAdmitted::Taken(taker)) => Err(Error::IdTaken(taker.id, taker.address)),
             Err(NotAdmitted::NotLocated(reason)) => Err(Error::Unavailable(reason.to_string())),
             Err(NotAdmitted::Unsettled) => Err(Error::Unavailable(

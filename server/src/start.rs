@@ -20,6 +20,7 @@ use chordata_rpc::service::{Admission, Chordata, ClusterId, ClusterSettings, Err
 use chordata_rpc::{CallFailure, Credentials, Handlers, Net, Pool, PoolSettings, Session};
 use chordata_store::MemoryEngine;
 use futures::future::BoxFuture;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -91,7 +92,7 @@ impl Started {
     pub async fn left(&self) {
         let mut changes = self.node.watch();
         while !self.node.inspect(|ring, _| ring.has_left()) {
-            if let Err(tokio::sync::broadcast::error::RecvError::Closed) = changes.recv().await {
+            if let Err(RecvError::Closed) = changes.recv().await {
                 return;
             }
         }
@@ -103,7 +104,7 @@ impl Started {
         self.stop.send_replace(true);
         // A task that panicked has nothing more to do either.
         let _ = self.server.await;
-        self.keeper.abort();
+        let _ = self.keeper.await;
     }
 }
 
@@ -136,6 +137,8 @@ struct Starting {
     data: Option<DataDirectory>,
     credentials: Credentials,
     pool: Pool,
+    /// Has it been in a ring before?
+    returning: bool,
 }
 
 /// Where in which ring.
@@ -183,7 +186,8 @@ pub async fn start(settings: Resolved, net: Arc<dyn Net>) -> Result<Started, Sta
         credentials.clone(),
         PoolSettings { connect_timeout: settings.ring.call_timeout, ..PoolSettings::default() },
     );
-    let starting = Starting { settings, listener, listening, me, data, credentials, pool };
+    let returning = identity.is_some();
+    let starting = Starting { settings, listener, listening, me, data, credentials, pool, returning };
     match identity {
         Some(identity) => starting.come_back(identity).await,
         None => starting.come_first().await,
@@ -266,9 +270,11 @@ impl Starting {
         placement: Placement,
         patience: Duration,
     ) -> Result<Admission, StartError> {
-        let (deadline, mut pause) = (Instant::now() + patience, BACKOFF.0);
+        let began = Instant::now();
+        let (mut deadline, mut pause) = (began + patience, BACKOFF.0);
         let mut last = "there is nobody to ask but this node itself".to_owned();
         loop {
+            let mut lasting = Vec::new();
             for contact in contacts {
                 match self.ask_one(contact, placement).await {
                     Ok(admission) => {
@@ -281,9 +287,21 @@ impl Starting {
                         }
                         return Ok(admission);
                     }
-                    Err(Refusal::Lasting(reason)) => return Err(StartError::NotAdmitted(reason)),
+                    Err(Refusal::Lasting(reason)) => lasting.push(reason),
                     Err(Refusal::Passing(reason)) => last = reason,
+                    Err(Refusal::NotYet(reason)) => {
+                        // There is a ring, and it will have this node: that is worth more patience.
+                        deadline = deadline.max(began + self.settings.join_timeout);
+                        last = reason;
+                    }
                 }
+            }
+            // One stranger at an old address is no reason to give up, if others may still answer.
+            if !lasting.is_empty() && lasting.len() == contacts.len() {
+                return Err(StartError::NotAdmitted(lasting.swap_remove(0)));
+            }
+            if let Some(reason) = lasting.pop() {
+                warn!("{reason}");
             }
             if Instant::now() + pause >= deadline {
                 return Err(StartError::NoRing(format!("{last} (tried for {} s)", patience.as_secs_f32())));
@@ -299,9 +317,14 @@ impl Starting {
         let context = chordata_rpc::within(CONNECT_WITHIN);
         match self.pool.client(contact).connect(context, joiner).await {
             Ok(Ok(admission)) => Ok(admission),
-            Ok(Err(error @ (Error::IdTaken(..) | Error::BadInput(_)))) => {
+            // Its own earlier life, or whoever took the id meanwhile: the ring will notice which.
+            Ok(Err(error @ Error::IdTaken(..))) if self.returning => {
+                Err(Refusal::NotYet(format!("{contact}: {error}")))
+            }
+            Ok(Err(error @ (Error::IdTaken(..) | Error::BadInput(_) | Error::RingFull(_)))) => {
                 Err(Refusal::Lasting(format!("{contact} does not admit this node: {error}")))
             }
+            Ok(Err(error @ Error::Unavailable(_))) => Err(Refusal::NotYet(format!("{contact}: {error}"))),
             Ok(Err(error)) => Err(Refusal::Passing(format!("{contact}: {error}"))),
             Err(error) => match CallFailure::from(error) {
                 failure @ CallFailure::Rejected(..) => Err(Refusal::Lasting(failure.to_string())),
@@ -357,7 +380,7 @@ impl Starting {
             ))
         };
         let (keeper_ready, ready) = oneshot::channel();
-        let keeper = tokio::spawn(keep(self.data, node.clone(), keeper_ready));
+        let keeper = tokio::spawn(keep(self.data, node.clone(), keeper_ready, stopped));
         // An error: the keeper ended, and said why.
         let _ = ready.await;
         let started = Started { node: node.clone(), listening: self.listening, stop, server, keeper };
@@ -378,7 +401,11 @@ impl Starting {
 }
 
 enum Refusal {
+    /// Nobody who is in a ring answers.
     Passing(String),
+    /// Somebody in a ring cannot admit this node at the moment.
+    NotYet(String),
+    /// Somebody will never admit it.
     Lasting(String),
 }
 
@@ -440,37 +467,52 @@ impl Joining<'_> {
     }
 }
 
-/// Writes the addresses that the node learns, and forgets everything when it has left.
-async fn keep(data: Option<DataDirectory>, node: Node, ready: oneshot::Sender<()>) {
+/// Writes the addresses that the node learns, at the latest a moment after and when it stops; forgets everything when
+/// it has left.
+async fn keep(
+    data: Option<DataDirectory>,
+    node: Node,
+    ready: oneshot::Sender<()>,
+    mut stopped: watch::Receiver<bool>,
+) {
     let mut changes = node.watch();
     // Nobody waits any more if this fails.
     let _ = ready.send(());
     let Some(data) = data else { return };
-    let mut unsaved = false;
+    let mut save_at: Option<Instant> = None;
     loop {
-        let change = if unsaved {
-            tokio::time::timeout(KNOWN_EVERY, changes.recv()).await.ok()
-        } else {
-            Some(changes.recv().await)
-        };
-        match change {
-            Some(Ok(Change::Learned(_))) => unsaved = true,
-            Some(Ok(Change::Left)) => {
-                if let Err(error) = data.forget() {
-                    warn!(%error, "the node has left the ring, but is not forgotten on disk");
+        let due = save_at.unwrap_or_else(Instant::now);
+        tokio::select! {
+            change = changes.recv() => match change {
+                Ok(Change::Learned(_)) | Err(RecvError::Lagged(_)) => {
+                    save_at.get_or_insert_with(|| Instant::now() + KNOWN_EVERY);
+                }
+                Ok(Change::Left) => {
+                    if let Err(error) = data.forget() {
+                        warn!(%error, "the node has left the ring, but is not forgotten on disk");
+                    }
+                    return;
+                }
+                Ok(_) => {}
+                Err(RecvError::Closed) => return,
+            },
+            () = tokio::time::sleep_until(due), if save_at.is_some() => {
+                save_at = None;
+                save_known(&data, &node);
+            }
+            _ = stopped.wait_for(|stopped| *stopped) => {
+                if !node.inspect(|ring, _| ring.has_left()) {
+                    save_known(&data, &node);
                 }
                 return;
             }
-            Some(Ok(_)) => {}
-            Some(Err(tokio::sync::broadcast::error::RecvError::Lagged(_))) => unsaved = true,
-            Some(Err(tokio::sync::broadcast::error::RecvError::Closed)) => return,
-            None => {
-                let peers: Vec<Peer> = node.inspect(|ring, _| ring.known().peers().collect());
-                match data.save_known(&peers) {
-                    Ok(()) => unsaved = false,
-                    Err(error) => warn!(%error, "known addresses are not saved"),
-                }
-            }
         }
+    }
+}
+
+fn save_known(data: &DataDirectory, node: &Node) {
+    let peers: Vec<Peer> = node.inspect(|ring, _| ring.known().peers().collect());
+    if let Err(error) = data.save_known(&peers) {
+        warn!(%error, "known addresses are not saved");
     }
 }

@@ -1,8 +1,9 @@
 //! Many keys at once: those of one owner travel in one request.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use chordata_protocol::{Address, Key, Outcome, Policy, Record, Value};
+use chordata_protocol::{Address, BadInput, Key, Outcome, Policy, Record, Value};
 use chordata_rpc::service::{Error, Route};
 use chordata_rpc::within;
 
@@ -12,16 +13,20 @@ use crate::{Client, Failure, Routing};
 const KEYS_PER_REQUEST: usize = 1000;
 /// Bytes of keys and values in one request.
 const BYTES_PER_REQUEST: usize = 768 * 1024;
-/// Rounds in which keys that have moved are sent on.
-const ROUNDS_MAX: usize = 6;
+/// Rounds that bring nothing new (keys move, nodes are busy), after which the rest is given up.
+const VAIN_ROUNDS_MAX: u32 = 8;
+/// Pause after a round that brought nothing new, times the number of such rounds.
+const PAUSE: Duration = Duration::from_millis(25);
 
 impl Client {
     /// Stores many values; an outcome per key, in their order.
     pub async fn put_many(&self, entries: Vec<(Key, Value)>) -> Vec<Result<Outcome, Failure>> {
         let size = |(key, value): &(Key, Value)| key.size() + value.len();
+        let check = |(key, value): &(Key, Value)| key.check(self.space()).and_then(|()| value.check());
         self.many(
             entries,
             |(key, _)| key,
+            check,
             size,
             |client, to, route, batch, limit| async move {
                 let options = client.options(route);
@@ -36,6 +41,7 @@ impl Client {
         self.many(
             keys,
             |key| key,
+            |key: &Key| key.check(self.space()),
             Key::size,
             |client, to, route, batch, limit| async move {
                 let options = client.options(route);
@@ -49,6 +55,7 @@ impl Client {
         &self,
         items: Vec<I>,
         key: impl Fn(&I) -> &Key,
+        check: impl Fn(&I) -> Result<(), BadInput>,
         size: impl Fn(&I) -> usize,
         send: S,
     ) -> Vec<Result<T, Failure>>
@@ -57,15 +64,17 @@ impl Client {
         S: Fn(Client, Address, Route, Vec<I>, std::time::Duration) -> F,
         F: Future<Output = Result<Vec<Result<T, Error>>, tarpc::client::RpcError>>,
     {
-        let mut answers: Vec<Option<Result<T, Failure>>> = items
-            .iter()
-            .map(|item| key(item).check(self.space()).err().map(|bad| Err(Failure::BadInput(bad))))
-            .collect();
-        for _ in 0..ROUNDS_MAX {
+        let mut answers: Vec<Option<Result<T, Failure>>> =
+            items.iter().map(|item| check(item).err().map(|bad| Err(Failure::BadInput(bad)))).collect();
+        let (mut left, mut vain) = (usize::MAX, 0);
+        loop {
             let open: Vec<usize> = (0..items.len()).filter(|place| needs_answer(&answers[*place])).collect();
-            if open.is_empty() {
+            vain = if open.len() < left { 0 } else { vain + 1 };
+            left = open.len();
+            if open.is_empty() || vain > VAIN_ROUNDS_MAX {
                 break;
             }
+            tokio::time::sleep(PAUSE * vain).await;
             let mut by_node: BTreeMap<Address, Vec<usize>> = BTreeMap::new();
             for place in open {
                 match self.target(key(&items[place])).await {

@@ -64,9 +64,10 @@ impl From<Error> for Failure {
             error @ (Error::Overloaded | Error::NotMember | Error::NotOwner(_)) => {
                 Failure::Unavailable(error.to_string())
             }
-            error @ (Error::NoSuchNumber { .. } | Error::NoSuchAttribute(_) | Error::IdTaken(..)) => {
-                Failure::Refused(error)
-            }
+            error @ (Error::NoSuchNumber { .. }
+            | Error::NoSuchAttribute(_)
+            | Error::IdTaken(..)
+            | Error::RingFull(_)) => Failure::Refused(error),
         }
     }
 }

@@ -93,6 +93,9 @@ pub enum Error {
     /// Ask for one of those listed.
     #[error("nodes have no attribute {0:?}: there are {ATTRIBUTES}")]
     NoSuchAttribute(String),
+    /// Join another cluster: there is no place left.
+    #[error("every id of this ring of {0} bits is taken: it has no place for another node")]
+    RingFull(u8),
     /// Join with another id.
     #[error("the id {0:?} is taken by {1}")]
     IdTaken(Id, Address),

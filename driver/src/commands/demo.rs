@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use chordata_client::look::View;
 use chordata_client::{Client, Config};
 use chordata_protocol::{Address, Policy, Space};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::commands::look::{Nodes, fingers_of};
 use crate::commands::replay::show_run;
@@ -49,14 +50,9 @@ pub(crate) struct DemoArguments {
     keep: bool,
 }
 
-/// Ports that are free at the moment, from the first on.
-fn free_ports(count: u16) -> Outcome<Vec<u16>> {
-    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    let ports: Vec<u16> = (PORT_FIRST..=PORT_FIRST + 2000).filter(free).take(usize::from(count)).collect();
-    if ports.len() < usize::from(count) {
-        return Err(Failure::failed(format!("there are not {count} free ports from {PORT_FIRST} on")));
-    }
-    Ok(ports)
+/// Ports that nobody listens on at the moment, from the first on.
+fn free_ports() -> impl Iterator<Item = u16> {
+    (PORT_FIRST..PORT_FIRST + 2000).filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
 }
 
 impl DemoArguments {
@@ -65,9 +61,13 @@ impl DemoArguments {
         let space = Space::new(self.bits).unwrap_or_default();
         let lines = self.lines(space)?;
         let mut servers = Servers::new(self.keep)?;
+        // Before anything is started, so that no moment is left in which a signal would leave something behind.
+        let (mut interrupt, mut terminate) =
+            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         let shown = tokio::select! {
             shown = self.start_and_show(context, &mut servers, space, lines) => shown,
-            _ = tokio::signal::ctrl_c() => Err(Failure::failed("interrupted: all servers are stopped")),
+            _ = interrupt.recv() => Err(Failure::failed("interrupted: all servers are stopped")),
+            _ = terminate.recv() => Err(Failure::failed("told to stop: all servers are stopped")),
         };
         if self.keep && shown.is_ok() {
             return self.leave(context, servers);
@@ -94,8 +94,15 @@ impl DemoArguments {
     ) -> Outcome {
         let output = context.output;
         let began = Instant::now();
-        for port in free_ports(self.nodes)? {
-            let server = Server::start(servers, port, self.bits).await?;
+        let mut ports = free_ports();
+        while servers.addresses().len() < usize::from(self.nodes) {
+            let port = ports.next().ok_or_else(|| Failure::failed("no port from 18861 on is free"))?;
+            let server = match Server::start(servers, port, self.bits).await {
+                Ok(server) => server,
+                // Somebody else was quicker.
+                Err(Failure::Failed(reason)) if reason.contains("is in use") => continue,
+                Err(failure) => return Err(failure),
+            };
             output.remark(&format!(
                 "started {} as a process of its own, pid {}",
                 server.address,

@@ -17,7 +17,7 @@ use crate::target::Connection;
 /// How long a node may take to show its fingers.
 const FINGERS_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
 
-/// The address of a node that was named by its number, by a host's name in the inventory, or by HOST[:PORT].
+/// The address of a node that was named by its number, by a host's name in the inventory, or by `HOST[:PORT]`.
 ///
 /// # Errors
 /// When there is no such node.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use chordata_protocol::{Address, Key, Policy};
+use chordata_protocol::{Address, Key, Policy, Space};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::commands::look::{hop_table, resolve_node};
@@ -48,12 +48,12 @@ impl ReplayArguments {
     pub(crate) async fn run(&self, context: &Context) -> Outcome {
         // Mistakes in the file are found before anything is sent, and before anybody is asked anything. Whether
         // literal ids fit the ring is known once the ring is.
-        input::load(&self.file, chordata_protocol::Space::default())?;
+        input::load(&self.file, Space::default())?;
         let connection = context.target.connect(context.output).await?;
         let space = connection.client.space();
         let mut lines = input::load(&self.file, space)?;
         if self.fresh {
-            freshen(&mut lines, context);
+            freshen(&mut lines, space, context)?;
         }
         let servers: Vec<Address> =
             connection.client.view().await.members().iter().map(|status| status.me.address.clone()).collect();
@@ -86,19 +86,25 @@ impl ReplayArguments {
 }
 
 /// Gives every key a random prefix.
-fn freshen(lines: &mut [Line], context: &Context) {
+fn freshen(lines: &mut [Line], space: Space, context: &Context) -> Outcome {
     let prefix = format!("replay-{:08x}/", fastrand::u32(..));
     context.output.remark(&format!("every key begins with {prefix} (--fresh)"));
     for line in lines {
+        let number = line.number;
         let key = match &mut line.operation {
             InputOperation::Put { key, .. }
             | InputOperation::Get { key }
             | InputOperation::Delete { key } => key,
         };
-        if let Key::Bytes(bytes) = key {
-            bytes.splice(0..0, prefix.bytes());
-        }
+        let Key::Bytes(bytes) = key else {
+            return Err(Failure::input(format!(
+                "line {number}: --fresh puts a prefix before every key, {key} is an id and can have none"
+            )));
+        };
+        bytes.splice(0..0, prefix.bytes());
+        key.check(space).map_err(|bad| Failure::input(format!("line {number}, with its prefix: {bad}")))?;
     }
+    Ok(())
 }
 
 /// Runs a plan and shows each operation, as a line or as JSON, with a progress bar where somebody watches.

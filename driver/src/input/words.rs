@@ -194,6 +194,7 @@ fn push(bytes: &mut Vec<u8>, character: char) {
     bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
 }
 
+#[cfg(test)]
 /// The word for these bytes: bare where that reads back, else in quotes.
 pub(super) fn render(bytes: &[u8]) -> String {
     let bare = |text: &&str| {

@@ -34,16 +34,6 @@ pub(crate) enum HostKeys {
     AcceptNew,
 }
 
-impl HostKeys {
-    /// As ssh's StrictHostKeyChecking says it.
-    pub(crate) fn as_ssh_option(self) -> &'static str {
-        match self {
-            HostKeys::Strict => "yes",
-            HostKeys::AcceptNew => "accept-new",
-        }
-    }
-}
-
 /// One server of the cluster and the host that it runs on.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Host {

@@ -49,7 +49,7 @@ use entry::Entry;
 use layer::Layer;
 
 pub(crate) use cluster::ClusterOptions;
-pub(crate) use host::{Access, Host, HostKeys, LISTEN_PORT};
+pub(crate) use host::{Access, Host, HostKeys};
 pub(crate) use paths::expand_home;
 pub(crate) use template::TEMPLATE;
 

@@ -1,5 +1,7 @@
 //! `connect`: find a place for a node that joins, and have the place's owner keep it.
 
+use std::collections::BTreeSet;
+
 use super::lookup::{Lookup, NotLocatedReason};
 use super::{Procedure, Step, Ticket};
 use crate::id::{Id, Space};
@@ -8,7 +10,7 @@ use crate::peer::{Address, Peer};
 use crate::time::Time;
 
 /// Places that are tried before the ring counts as too unsettled, or too full.
-const TRIES_MAX: u8 = 16;
+const TRIES_MAX: u8 = 64;
 
 /// A place that was granted.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,7 +30,9 @@ pub enum NotAdmitted {
     Taken(Peer),
     /// Nobody serves the place at the moment: try again later.
     NotLocated(NotLocatedReason),
-    /// Every place that was tried is taken or on its way: try again later.
+    /// Every id of the ring is taken.
+    Full,
+    /// Every place that was tried is on its way: try again later.
     Unsettled,
 }
 
@@ -51,6 +55,8 @@ pub struct Admit {
     stage: Stage,
     asked: bool,
     tries: u8,
+    /// Ids of which somebody said that they are taken.
+    taken: BTreeSet<Id>,
 }
 
 impl Admit {
@@ -80,6 +86,7 @@ impl Admit {
             stage: Stage::Looking(lookup),
             asked: false,
             tries: 0,
+            taken: BTreeSet::new(),
         }
     }
 
@@ -134,7 +141,15 @@ impl Procedure for Admit {
             Ok(Response::Taken(taker)) if matches!(self.placement, Placement::Fixed(_)) => {
                 Stage::Done(Err(NotAdmitted::Taken(taker)))
             }
-            Ok(Response::Taken(taker)) => self.look_for(self.space.next(taker.id)),
+            Ok(Response::Taken(taker)) => {
+                self.taken.insert(taker.id);
+                let full = self.space.bits() < 6 && self.taken.len() == 1 << self.space.bits();
+                if full {
+                    Stage::Done(Err(NotAdmitted::Full))
+                } else {
+                    self.look_for(self.space.next(taker.id))
+                }
+            }
             Ok(_) | Err(_) => self.look_for(self.id),
         };
     }

@@ -124,6 +124,7 @@ impl Ring {
             return Response::Noted;
         }
         self.known.forget(&leaver.address);
+        self.ownership.forget_handed(leaver);
         if let Some(substitute) = self.successor_before(leaver.id) {
             self.fingers.replace(leaver, &substitute);
         }

@@ -34,6 +34,8 @@ const CHANGED_KEYS_FEW: usize = 32;
 const CATCH_UP_ROUNDS_MAX: u8 = 8;
 /// Changed keys that are read at once.
 const CHANGED_KEYS_PER_READ: usize = 256;
+/// Rounds of stabilize after which everybody finds keys without this node's word where they went.
+const HINT_ROUNDS: u32 = 6;
 /// Silences after which the target of a grant is taken for dead.
 const GRANT_SILENCES_MAX: u8 = 5;
 
@@ -202,7 +204,8 @@ impl Ring {
     fn handed(&mut self) {
         let Some(Outgoing { range, to, .. }) = self.ownership.outgoing.take() else { return };
         self.ownership.boundary = if range.high == self.me.id { None } else { Some(to.clone()) };
-        self.ownership.remember_handed(range, to);
+        let until = self.now + self.settings.stabilize_every * HINT_ROUNDS;
+        self.ownership.remember_handed(range, to, until);
         self.effects.push(Effect::Erase(range));
         self.changed(Change::Serving(self.serving()));
         if let Phase::Leaving(_) = self.phase { self.proceed_departure() } else { self.reconcile() }

@@ -340,6 +340,7 @@ impl Ring {
     /// A node does not answer: its fingers go elsewhere at once, and it is asked less often.
     fn suspect(&mut self, peer: &Peer) {
         self.known.silent(&peer.address, self.now, self.settings.stabilize_every);
+        self.ownership.forget_handed(peer);
         if self.fingers.points_to(peer.id) {
             if let Some(substitute) = self.successor_before(peer.id) {
                 self.fingers.replace(peer, &substitute);

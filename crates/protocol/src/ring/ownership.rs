@@ -21,6 +21,7 @@ use crate::id::{Id, between};
 use crate::key::{Key, Operation, Outcome, Version};
 use crate::message::{CallError, Candidate, HandoverId, Policy, Range, Request, Response, Why};
 use crate::peer::{Peer, Successor};
+use crate::time::Time;
 
 /// Notifications after which a node without keys asks the whole ring for who has them.
 const ROUNDS_WITHOUT_KEYS_MAX: u8 = 10;
@@ -52,7 +53,8 @@ pub(super) struct Ownership {
     /// Is the boundary being pinged?
     pinging: bool,
     rounds_without_keys: u8,
-    handed: Vec<(Range, Peer)>,
+    /// To whom what was given lately: where to send requests that come too late.
+    handed: Vec<(Range, Peer, Time)>,
     pub(super) epoch: u64,
     sequence: u64,
 }
@@ -83,15 +85,24 @@ impl Ownership {
         self.taken.push(handover);
     }
 
-    pub(super) fn remember_handed(&mut self, range: Range, to: Peer) {
+    pub(super) fn remember_handed(&mut self, range: Range, to: Peer, until: Time) {
         if self.handed.len() == HANDED_MAX {
             self.handed.remove(0);
         }
-        self.handed.push((range, to));
+        self.handed.push((range, to, until));
     }
 
-    fn handed_to(&self, id: Id) -> Option<&Peer> {
-        self.handed.iter().rev().find(|(range, _)| range.contains(id)).map(|(_, peer)| peer)
+    /// Who does not answer, or has left, is no address for requests.
+    pub(super) fn forget_handed(&mut self, gone: &Peer) {
+        self.handed.retain(|(_, peer, _)| peer != gone);
+    }
+
+    fn handed_to(&self, id: Id, now: Time) -> Option<&Peer> {
+        let fresh = self.handed.iter().rev().filter(|(_, _, until)| *until > now);
+        fresh
+            .map(|(range, peer, _)| (range, peer))
+            .find(|(range, _)| range.contains(id))
+            .map(|(_, peer)| peer)
     }
 }
 
@@ -142,7 +153,7 @@ impl Ring {
 
     /// The node to which an identifier was handed over lately, if it is not served here any more.
     pub(super) fn handed_over(&self, id: Id) -> Option<Candidate> {
-        let peer = self.ownership.handed_to(id)?;
+        let peer = self.ownership.handed_to(id, self.now)?;
         Some(Candidate { peer: peer.clone(), why: Why::HandedOver })
     }
 

@@ -46,6 +46,15 @@ impl Ring {
         space.middle(low, high)
     }
 
+    /// Another node granted this place, for a joiner that asked this one: the next joiner is sent elsewhere.
+    pub fn place_granted(&mut self, id: Id, address: Address) {
+        self.forget_old_grants();
+        if self.grants.iter().all(|grant| grant.id != id) {
+            let until = self.now + self.settings.grant_lasts;
+            self.grants.push(Granted { id, address, until });
+        }
+    }
+
     pub(super) fn grant(&mut self, id: Id, placement: Placement, address: Address) -> Response {
         self.forget_old_grants();
         // The list of grants has gone out with the range, or is about to.
