@@ -94,7 +94,7 @@ pub enum Error {
     #[error("nodes have no attribute {0:?}: there are {ATTRIBUTES}")]
     NoSuchAttribute(String),
     /// Join another cluster: there is no place left.
-    #[error("every id of this ring of {0} bits is taken: it has no place for another node")]
+    #[error("this ring of {0} bits is full: every place is taken")]
     RingFull(u8),
     /// Join with another id.
     #[error("the id {0:?} is taken by {1}")]

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use chordata_protocol::{Id, Placement};
 
+use super::host::LISTEN_PORT;
 use super::*;
 use crate::suggest::rendered;
 
@@ -93,7 +94,7 @@ fn hosts_override_defaults_and_defaults_the_cluster() {
     assert_eq!((&*n.ssh, n.user.as_deref(), n.port, n.line), ("n.example", Some("v"), Some(1), 20));
     assert_eq!((n.ring_address(), n.listen_address()), ("10.0.0.1:7".into(), "10.0.0.9:7".into()));
     assert_eq!((n.id, n.access, n.host_keys), (Some(Id::from_u128(42)), Access::Ssh, HostKeys::AcceptNew));
-    assert_eq!(n.host_keys.as_ssh_option(), "accept-new");
+    assert_eq!(n.host_keys, HostKeys::AcceptNew);
     assert_eq!(n.identity_file.as_deref(), Some(Path::new("~/k")));
     assert_eq!(n.ssh_config.as_deref(), Some(Path::new("inv/../sc")));
     assert_eq!(n.known_hosts.as_deref(), Some(Path::new("/kh")));
