@@ -116,7 +116,7 @@ impl Run {
             *checks += 1;
             let safe = grown && world.suspicion_until < world.now();
             // A look at every node: after every few events, or when something was handed over.
-            let due = *checks % 17 == 0 || std::mem::take(&mut world.serving_changed);
+            let due = checks.is_multiple_of(17) || std::mem::take(&mut world.serving_changed);
             if wrong.is_some() || !due || !safe {
                 return;
             }

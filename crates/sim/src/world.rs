@@ -356,7 +356,7 @@ impl World {
     fn asked(&mut self, to: &Peer, request: Request, reply_to: ReplyTo, from: &Address) {
         let result = if self.nodes.contains_key(&to.address) {
             let response = self.event(&to.address, Event::Asked { caller: Caller(0), request });
-            response.map_or(Err(CallError::Unreachable), Ok)
+            response.ok_or(CallError::Unreachable)
         } else {
             Err(CallError::Unreachable)
         };
@@ -417,12 +417,12 @@ impl World {
                 let walk = Renumber::new(me.id, std::slice::from_ref(&me));
                 self.start_job(address.clone(), Walk::Renumber(walk));
             }
-            Effect::Changed(change) => self.note_change(address, change),
+            Effect::Changed(change) => self.note_change(address, &change),
         }
         None
     }
 
-    fn note_change(&mut self, address: &Address, change: Change) {
+    fn note_change(&mut self, address: &Address, change: &Change) {
         if self.verbose {
             println!("{:>12}     {address}: {change:?}", self.now.as_micros());
         }
@@ -502,7 +502,7 @@ impl World {
             Found::Admitted(result) => {
                 let Some((address, placement)) = self.joining.remove(&job) else { return };
                 match result {
-                    Ok(place) => self.admitted(address, place),
+                    Ok(place) => self.admitted(&address, place),
                     Err(_) => {
                         self.counters.count("admission retried");
                         // Ask again in a while, through whom is there then.
@@ -526,12 +526,13 @@ impl World {
         }
     }
 
-    fn admitted(&mut self, address: Address, place: Place) {
-        if self.nodes.contains_key(&address) {
+    fn admitted(&mut self, address: &Address, place: Place) {
+        if self.nodes.contains_key(address) {
             return;
         }
-        self.insert_node(Peer::new(place.id, address.clone()), &[place.predecessor.clone()]);
-        self.event(&address, Event::StartJoin(place.predecessor));
+        let me = Peer::new(place.id, address.clone());
+        self.insert_node(me, std::slice::from_ref(&place.predecessor));
+        self.event(address, Event::StartJoin(place.predecessor));
     }
 
     // Clients.

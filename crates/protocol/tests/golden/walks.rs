@@ -62,6 +62,7 @@ impl World {
             }
             Err(NotAdmitted::Taken(by)) => self.report.say(format!("taken by {}", words::peer(&by))),
             Err(NotAdmitted::NotLocated(why)) => self.report.say(format!("not located: {why}")),
+            Err(NotAdmitted::Full) => self.report.say("the ring is full"),
             Err(NotAdmitted::Unsettled) => self.report.say("every place that was tried is taken"),
         }
     }
