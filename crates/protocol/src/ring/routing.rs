@@ -21,9 +21,7 @@ impl Ring {
     }
 
     pub(super) fn next_hops(&self, target: Id, policy: Policy) -> Vec<Candidate> {
-        // One successor after another is the whole point of that policy.
-        let hint = if policy == Policy::Successor { None } else { self.handed_over(target) };
-        let mut hops: Vec<Candidate> = hint.into_iter().collect();
+        let mut hops: Vec<Candidate> = self.handed_over(target).into_iter().collect();
         let head_owns = in_half_open(self.me.id, target, self.successors.head().id());
         match policy {
             Policy::OneHop => {
