@@ -222,6 +222,8 @@ impl World {
                 Err(format!("no ring within a minute: {}", world.check()))
             })?;
         }
+        // Until nobody says any more to whom keys were handed lately.
+        self.with_chatter(Chatter::Nothing, |world| world.run(Duration::from_secs(5)));
         Ok(())
     }
 }
