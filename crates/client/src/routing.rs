@@ -174,7 +174,7 @@ impl Client {
         let entries = self.shared.entries.lock().clone();
         // Where the entry nodes are on the ring does not matter: they are only asked.
         let start: Vec<Peer> = entries.iter().map(|address| Peer::new(Id::ZERO, address.clone())).collect();
-        let mut walk = Lookup::new(self.shared.space, id, policy, HOP_LIMIT, &start);
+        let mut walk = Lookup::new(self.shared.space, id, policy, HOP_LIMIT, &start).from_addresses();
         loop {
             match walk.step(now()) {
                 Step::Done(Ok(located)) => return self.with_ids(located).await,

@@ -74,6 +74,9 @@ impl Id {
     /// The lowest identifier.
     pub const ZERO: Id = Id([0; ID_BYTES]);
 
+    /// The highest identifier.
+    pub const MAX: Id = Id([0xff; ID_BYTES]);
+
     /// From 20 big-endian bytes.
     pub const fn from_bytes(bytes: [u8; ID_BYTES]) -> Id {
         Id(bytes)

@@ -152,8 +152,16 @@ pub enum Placement {
 pub struct HandoverId {
     /// The node that gives.
     pub source: Id,
-    /// By lot.
+    /// The source's life, by lot, in the upper half; counted in the lower half.
     pub nonce: u64,
+}
+
+impl HandoverId {
+    /// Did the same node, in the same life, begin this one before that one?
+    pub fn is_before(&self, other: &HandoverId) -> bool {
+        let life = |id: &HandoverId| (id.source, id.nonce >> 32);
+        life(self) == life(other) && self.nonce < other.nonce
+    }
 }
 
 /// A place that is kept for a node which has not joined yet.

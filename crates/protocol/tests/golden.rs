@@ -76,6 +76,7 @@ scripts! {
     depart_unheard
     finger_refresh
     fingers_of_the_paper
+    handover_late_part
     handover_lost_answer
     handover_lost_answer_and_another
     handover_put_in_copy
@@ -96,6 +97,7 @@ scripts! {
     places_bisect
     places_fixed_and_hash
     places_handed_over
+    places_kept_by_their_server
     rectify
     rectify_several_notify
     restart_before_anybody_noticed

@@ -3,7 +3,8 @@
 //! Each node asked either serves it, or names nodes to ask next, the best first (Stoica et al., section IV-C,
 //! figure 5, with the loop moved to whoever looks up). Candidates are kept on a stack: when the best one does not
 //! answer, the next best is asked, so that a dead finger costs one timeout and no more. Every question counts
-//! against a hop limit; nothing recurses and nothing waits for ever.
+//! against a hop limit; nothing recurses and nothing waits for ever. A node beyond the identifier that does not serve it
+//! is asked only for who is just before it, so that a lookup of what nobody serves at the moment does not tour the ring.
 //!
 //! Hops = nodes that answered, after the start, the owner included.
 
@@ -90,19 +91,21 @@ pub struct Lookup {
     target: Id,
     policy: Policy,
     hop_limit: u32,
-    /// The next one to ask is last.
-    stack: Vec<Candidate>,
+    /// The next one to ask is last. With each, how far it was from whoever named it.
+    stack: Vec<(Candidate, Id)>,
     asked: BTreeMap<Address, u8>,
     path: Vec<Hop>,
-    asking: Option<(Candidate, Time)>,
+    asking: Option<(Candidate, Id, Time)>,
     owner: Option<Peer>,
+    /// Are the ids of the nodes to begin at known?
+    start_is_placed: bool,
 }
 
 impl Lookup {
     /// Looks for who serves `target`, beginning at `start` (the best first).
     pub fn new(space: Space, target: Id, policy: Policy, hop_limit: u32, start: &[Peer]) -> Lookup {
-        let stack =
-            start.iter().rev().map(|peer| Candidate { peer: peer.clone(), why: Why::Start }).collect();
+        let first = |peer: &Peer| (Candidate { peer: peer.clone(), why: Why::Start }, Id::MAX);
+        let stack = start.iter().rev().map(first).collect();
         Lookup {
             space,
             target,
@@ -113,7 +116,15 @@ impl Lookup {
             path: Vec::new(),
             asking: None,
             owner: None,
+            start_is_placed: true,
         }
+    }
+
+    /// Only the addresses of the nodes to begin at are right: their ids are not known.
+    #[must_use]
+    pub fn from_addresses(mut self) -> Lookup {
+        self.start_is_placed = false;
+        self
     }
 
     /// What it looks for.
@@ -122,13 +133,13 @@ impl Lookup {
     }
 
     /// The next candidate that may still be asked.
-    fn pop(&mut self) -> Option<Candidate> {
-        while let Some(candidate) = self.stack.pop() {
+    fn pop(&mut self) -> Option<(Candidate, Id)> {
+        while let Some((candidate, from)) = self.stack.pop() {
             let asked = self.asked.entry(candidate.peer.address.clone()).or_insert(0);
             let again = matches!(candidate.why, Why::HandedOver | Why::Successor(_) | Why::Predecessor);
             if *asked == 0 || (again && self.policy != Policy::Random && *asked < ASKS_PER_NODE_MAX) {
                 *asked += 1;
-                return Some(candidate);
+                return Some((candidate, from));
             }
         }
         None
@@ -138,9 +149,8 @@ impl Lookup {
         Step::Done(Err(NotLocated { reason, path: std::mem::take(&mut self.path) }))
     }
 
-    fn push(&mut self, mut candidates: Vec<Candidate>) {
-        candidates.reverse();
-        self.stack.append(&mut candidates);
+    fn push(&mut self, candidates: Vec<Candidate>, from: Id) {
+        self.stack.extend(candidates.into_iter().rev().map(|candidate| (candidate, from)));
     }
 }
 
@@ -157,22 +167,23 @@ impl Procedure for Lookup {
         if self.path.len() > self.hop_limit as usize {
             return self.failed(NotLocatedReason::HopLimit);
         }
-        let Some(candidate) = self.pop() else { return self.failed(NotLocatedReason::Exhausted) };
+        let Some((candidate, from)) = self.pop() else { return self.failed(NotLocatedReason::Exhausted) };
         let peer = candidate.peer.clone();
-        self.asking = Some((candidate, now));
+        self.asking = Some((candidate, from, now));
         let ticket = u32::try_from(self.path.len()).unwrap_or(u32::MAX);
         Step::Ask(vec![(ticket, peer, Request::Find { target: self.target, policy: self.policy })])
     }
 
     fn answered(&mut self, now: Time, _ticket: Ticket, answer: Result<Response, CallError>) {
-        let Some((Candidate { peer, why }, since)) = self.asking.take() else { return };
+        let Some((Candidate { peer, why }, from, since)) = self.asking.take() else { return };
         let found = match answer {
             Ok(response) if !response.is_possible(self.space) => None,
             Ok(Response::Found(found)) => Some(found),
             Ok(_) | Err(_) => None,
         };
+        let remaining = self.space.distance(peer.id, self.target);
         self.path.push(Hop {
-            remaining: self.space.distance(peer.id, self.target),
+            remaining,
             peer: peer.clone(),
             why,
             elapsed: now.since(since),
@@ -180,7 +191,15 @@ impl Procedure for Lookup {
         });
         match found {
             Some(Found::Owner) => self.owner = Some(peer),
-            Some(Found::Next(candidates)) => self.push(candidates),
+            Some(Found::Next(mut candidates)) => {
+                // Beyond the target, and not the owner: only what is just before it is of use. All else would lead
+                // around the ring, back to where the lookup was.
+                if remaining > from && self.policy != Policy::Random {
+                    candidates.retain(|next| matches!(next.why, Why::HandedOver | Why::Predecessor));
+                }
+                let placed = why != Why::Start || self.start_is_placed;
+                self.push(candidates, if placed { remaining } else { Id::MAX });
+            }
             // A node that does not answer is not asked again, whoever names it.
             None => {
                 self.asked.insert(peer.address, u8::MAX);

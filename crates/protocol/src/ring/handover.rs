@@ -94,7 +94,7 @@ pub(super) struct Incoming {
 // The source.
 impl Ring {
     pub(super) fn start_handover(&mut self, to: Peer, range: Range) {
-        let id = HandoverId { source: self.me.id, nonce: self.random.u64(..) };
+        let id = self.next_handover();
         self.changed(Change::HandingOver { to: to.clone(), range });
         self.ownership.outgoing = Some(Outgoing {
             id,
@@ -111,6 +111,15 @@ impl Ring {
             silences: 0,
         });
         self.read_on(None);
+    }
+
+    fn next_handover(&mut self) -> HandoverId {
+        let last = &mut self.ownership.last_nonce;
+        if *last == 0 {
+            *last = u64::from(self.random.u32(1..)) << 32;
+        }
+        *last += 1;
+        HandoverId { source: self.me.id, nonce: *last }
     }
 
     fn read_on(&mut self, after: Option<Key>) {
@@ -204,6 +213,7 @@ impl Ring {
     fn handed(&mut self) {
         let Some(Outgoing { range, to, .. }) = self.ownership.outgoing.take() else { return };
         self.ownership.boundary = if range.high == self.me.id { None } else { Some(to.clone()) };
+        self.forget_grants_in(range);
         let until = self.now + self.settings.stabilize_every * HINT_ROUNDS;
         self.ownership.remember_handed(range, to, until);
         self.effects.push(Effect::Erase(range));
@@ -257,10 +267,16 @@ impl Ring {
     ) -> Response {
         let incoming = self.ownership.incoming.as_ref();
         let continues = incoming.is_some_and(|incoming| incoming.handover == handover);
-        let over = self.ownership.taken.contains(&handover);
+        // A part that was on its way too long: its hand-over has ended, or another one has begun since.
+        let over = self.ownership.taken.iter().any(|taken| *taken == handover || handover.is_before(taken));
         let foreign = entries.iter().any(|(key, _)| !range.contains(key.id(self.settings.space)));
         if over || foreign || !self.may_take(range) || !(first || continues) {
             return Response::Refused;
+        }
+        if let Some(given_up) =
+            self.ownership.incoming.take().filter(|incoming| incoming.handover != handover)
+        {
+            self.forget_parts(given_up.range);
         }
         let serves_some = self.serving().is_some_and(|mine| mine.overlaps(&range));
         if serves_some {
@@ -297,7 +313,10 @@ impl Ring {
         self.ownership.remember_taken(handover);
         self.inherit_grants(grants);
         self.changed(Change::Serving(self.serving()));
-        self.reconcile();
+        // A leaver is still the predecessor until it says farewell: its keys do not go back to it.
+        if self.predecessor.id != handover.source {
+            self.reconcile();
+        }
         Response::Accepted
     }
 
@@ -318,10 +337,15 @@ impl Ring {
         if self.now.since(incoming.last_part) > patience {
             let range = incoming.range;
             self.ownership.incoming = None;
-            if !self.serving().is_some_and(|mine| mine.overlaps(&range)) {
-                self.effects.push(Effect::Erase(range));
-            }
+            self.forget_parts(range);
             self.reconcile();
+        }
+    }
+
+    /// What was sent of a range that will not come, unless it is served here already.
+    fn forget_parts(&mut self, range: Range) {
+        if !self.serving().is_some_and(|mine| mine.overlaps(&range)) {
+            self.effects.push(Effect::Erase(range));
         }
     }
 }

@@ -353,7 +353,8 @@ impl Ring {
     fn successor_before(&self, id: Id) -> Option<Peer> {
         let limit = self.settings.space.distance(self.me.id, id);
         let reach = |peer: &Peer| self.settings.space.distance(self.me.id, peer.id);
-        let others = || self.successors.nodes().map(|(_, peer)| peer).filter(|peer| peer.id != id);
+        let nodes = || self.successors.nodes().map(|(_, peer)| peer);
+        let others = || nodes().filter(|peer| peer.id != id && **peer != self.me);
         others()
             .filter(|peer| reach(peer) < limit)
             .max_by_key(|peer| reach(peer))

@@ -48,6 +48,8 @@ pub(super) struct Ownership {
     pub(super) boundary: Option<Peer>,
     pub(super) outgoing: Option<Outgoing>,
     pub(super) incoming: Option<Incoming>,
+    /// The number of the hand-over that this node began last; none yet: 0.
+    pub(super) last_nonce: u64,
     /// Hand-overs that brought keys here, the latest last.
     pub(super) taken: Vec<HandoverId>,
     /// Is the boundary being pinged?

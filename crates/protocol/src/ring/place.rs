@@ -71,7 +71,8 @@ impl Ring {
             }
             return self.granted(id, address);
         }
-        if let Some(earlier) = self.grants.iter().find(|grant| grant.address == address) {
+        let earlier = self.grants.iter().find(|grant| grant.address == address && range.contains(grant.id));
+        if let Some(earlier) = earlier {
             let id = earlier.id;
             return self.granted(id, address);
         }
@@ -136,6 +137,11 @@ impl Ring {
             lasts: grant.until.since(self.now),
         })
         .collect()
+    }
+
+    /// They are the new server's to keep now.
+    pub(super) fn forget_grants_in(&mut self, range: Range) {
+        self.grants.retain(|grant| !range.contains(grant.id));
     }
 
     pub(super) fn inherit_grants(&mut self, grants: Vec<Grant>) {

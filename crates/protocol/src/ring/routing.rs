@@ -5,8 +5,10 @@ use crate::id::{Id, between, in_half_open};
 use crate::message::{Candidate, Found, Policy, Why};
 use crate::peer::Peer;
 
+/// Preceding nodes among them.
+const PRECEDING_MAX: usize = 4;
 /// Nodes named beside the best one, for when that does not answer.
-const CANDIDATES_MAX: usize = 8;
+const CANDIDATES_MAX: usize = 16;
 
 impl Ring {
     /// What this node knows of an identifier's owner.
@@ -22,17 +24,13 @@ impl Ring {
 
     pub(super) fn next_hops(&self, target: Id, policy: Policy) -> Vec<Candidate> {
         let mut hops: Vec<Candidate> = self.handed_over(target).into_iter().collect();
-        let head_owns = in_half_open(self.me.id, target, self.successors.head().id());
-        match policy {
-            Policy::OneHop => {
-                let owner = self.membership.as_ref().and_then(|membership| membership.owner(target));
-                hops.extend(owner.map(|peer| Candidate { peer: peer.clone(), why: Why::Membership }));
-                if !head_owns {
-                    hops.extend(self.closest_preceding(target));
-                }
-            }
-            Policy::Finger if !head_owns => hops.extend(self.closest_preceding(target)),
-            Policy::Finger | Policy::Successor | Policy::Random => {}
+        if policy == Policy::OneHop {
+            let owner = self.membership.as_ref().and_then(|membership| membership.owner(target));
+            hops.extend(owner.map(|peer| Candidate { peer: peer.clone(), why: Why::Membership }));
+        }
+        if policy != Policy::Successor {
+            hops.extend(self.owner_in_list(target));
+            hops.extend(self.closest_preceding(target));
         }
         // Who died just before this node had its keys; until this node serves them its neighbours know more.
         if in_half_open(self.predecessor.id, target, self.me.id)
@@ -40,12 +38,22 @@ impl Ring {
         {
             hops.push(Candidate { peer: boundary.clone(), why: Why::Predecessor });
         }
-        let successors = self.successors.nodes();
-        hops.extend(successors.map(|(place, peer)| Candidate {
+        hops.extend(self.list_candidates());
+        // For a lookup that has come too far, since somebody before did not know the predecessor yet.
+        hops.push(Candidate { peer: self.predecessor.clone(), why: Why::Predecessor });
+        self.without_repeats(hops)
+    }
+
+    fn list_candidates(&self) -> impl Iterator<Item = Candidate> {
+        self.successors.nodes().map(|(place, peer)| Candidate {
             peer: peer.clone(),
             why: Why::Successor(u8::try_from(place).unwrap_or(u8::MAX)),
-        }));
-        self.without_repeats(hops)
+        })
+    }
+
+    /// The first node of the successor list at or behind the target: its owner, unless somebody joined before it.
+    fn owner_in_list(&self, target: Id) -> Option<Candidate> {
+        self.list_candidates().find(|entry| in_half_open(self.me.id, target, entry.peer.id))
     }
 
     fn without_repeats(&self, hops: Vec<Candidate>) -> Vec<Candidate> {
@@ -72,25 +80,22 @@ impl Ring {
         preceding
             .into_iter()
             .map(|(peer, why)| Candidate { peer: peer.clone(), why })
-            .take(CANDIDATES_MAX / 2)
+            .take(PRECEDING_MAX)
             .collect()
     }
 
-    /// Some of the nodes that this one knows, shuffled; the successor is among them, so that all can be reached.
+    /// Some of the nodes that this one knows, shuffled; the successor list is among them, so that all can be reached.
     fn random_hops(&mut self) -> Vec<Candidate> {
         let mut peers: Vec<Peer> = self.fingers.runs().iter().map(|run| run.peer.clone()).collect();
         if let Some(membership) = &self.membership {
             peers.extend(membership.nodes().iter().cloned());
         }
-        peers.extend(self.successors.nodes().map(|(_, peer)| peer.clone()));
         peers.sort();
         peers.dedup();
         self.random.shuffle(&mut peers);
-        peers.truncate(CANDIDATES_MAX - 1);
-        if let Some(head) = self.successors.head().node() {
-            let at = self.random.usize(0..=peers.len());
-            peers.insert(at, head.clone());
-        }
+        peers.truncate(CANDIDATES_MAX / 2);
+        peers.extend(self.successors.nodes().take(CANDIDATES_MAX / 2).map(|(_, peer)| peer.clone()));
+        self.random.shuffle(&mut peers);
         let hops = peers.into_iter().map(|peer| Candidate { peer, why: Why::Random }).collect();
         self.without_repeats(hops)
     }

@@ -166,8 +166,9 @@ impl Ring {
             {
                 self.adopt(peer, successors);
             }
-            Ok(Response::Busy) => {}
-            Ok(_) | Err(_) => {
+            // Silence was noted already.
+            Ok(Response::Busy) | Err(_) => {}
+            Ok(_) => {
                 self.known.silent(&peer.address, self.now, self.settings.stabilize_every);
             }
         }
