@@ -157,8 +157,8 @@ impl Node {
     }
 
     /// A joiner that asked this node was granted a place by another one.
-    pub(crate) fn place_granted(&self, id: Id, address: Address) {
-        self.shared.inner.lock().ring.place_granted(id, address);
+    pub(crate) fn place_granted(&self, id: Id) {
+        self.shared.inner.lock().ring.place_granted(id);
     }
 
     /// Stops all timers: the node does nothing by itself any more, and answers that it is in no ring.

@@ -70,7 +70,8 @@ impl Chordata for Node {
         let walk = Admit::new(self.space(), self.hop_limit(), self.me(), address, placement, middle);
         match self.drive("connect", walk, trace::request_of(&context)).await {
             Ok(place) => {
-                self.place_granted(place.id, joining);
+                tracing::info!(node = %self.me().address, "{joining} is admitted at {:?}, asked for {middle:?}", place.id);
+                self.place_granted(place.id);
                 Ok(Admission {
                     id: place.id,
                     predecessor: place.predecessor,

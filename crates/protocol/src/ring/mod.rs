@@ -107,6 +107,8 @@ pub struct Ring {
     renumberings: u32,
     ownership: Ownership,
     grants: Vec<place::Granted>,
+    /// Places that joiners got who asked this node, until everybody knows of them.
+    sent_to: Vec<(Id, Time)>,
     calls: BTreeMap<Token, Pending>,
     local: VecDeque<Local>,
     next_token: u64,
@@ -137,6 +139,7 @@ impl Ring {
             renumberings: 0,
             ownership: Ownership::default(),
             grants: Vec::new(),
+            sent_to: Vec::new(),
             calls: BTreeMap::new(),
             local: VecDeque::new(),
             next_token: 0,

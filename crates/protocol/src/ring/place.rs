@@ -1,8 +1,7 @@
 //! Granting places: the node that serves an identifier decides who may join there.
 //!
 //! A grant is remembered for a while, so that two nodes that ask at once get two places; the same address asking
-//! again gets the same place. When the range is handed over, its grants go with it. With `bisect` the owner halves the widest gap of what it serves, counting granted
-//! places as taken.
+//! again gets the same place. When the range is handed over, its grants go with it.
 
 use super::handover::Outgoing;
 use super::{Phase, Ring};
@@ -25,6 +24,7 @@ impl Ring {
         let mut points: Vec<Id> = vec![self.me.id, self.predecessor.id];
         points.extend(self.successors.nodes().map(|(_, peer)| peer.id));
         points.extend(self.grants.iter().filter(|grant| grant.until > self.now).map(|grant| grant.id));
+        points.extend(self.sent_to.iter().filter(|(_, until)| *until > self.now).map(|(id, _)| *id));
         if let Some(membership) = &self.membership {
             points.extend(membership.nodes().iter().map(|peer| peer.id));
         }
@@ -46,13 +46,11 @@ impl Ring {
         space.middle(low, high)
     }
 
-    /// Another node granted this place, for a joiner that asked this one: the next joiner is sent elsewhere.
-    pub fn place_granted(&mut self, id: Id, address: Address) {
-        self.forget_old_grants();
-        if self.grants.iter().all(|grant| grant.id != id) {
-            let until = self.now + self.settings.grant_lasts;
-            self.grants.push(Granted { id, address, until });
-        }
+    /// A joiner that asked this node was granted this place, here or elsewhere: the next one is sent to another.
+    pub fn place_granted(&mut self, id: Id) {
+        let now = self.now;
+        self.sent_to.retain(|(_, until)| *until > now);
+        self.sent_to.push((id, now + self.settings.grant_lasts));
     }
 
     pub(super) fn grant(&mut self, id: Id, placement: Placement, address: Address) -> Response {
@@ -76,7 +74,9 @@ impl Ring {
             let id = earlier.id;
             return self.granted(id, address);
         }
-        let mut place = if placement == Placement::Bisect { self.middle_of_own(range.low) } else { id };
+        // The asked node knows of more places than this one; but two nodes may have been asked at once.
+        let elsewhere = placement == Placement::Bisect && self.taker(id).is_some();
+        let mut place = if elsewhere { self.middle_of_own(range.low) } else { id };
         while self.taker(place).is_some() {
             if place == self.me.id {
                 return Response::Taken(self.me.clone());
