@@ -153,7 +153,7 @@ impl Node {
         let Route::Entry(policy) = options.route else { return Vec::new() };
         let mut items: Vec<Item<E, E::Output>> =
             items.into_iter().map(|(key, what)| self.item(key, what)).collect();
-        self.route_each(&mut items, policy, number).await;
+        Box::pin(self.route_each(&mut items, policy, number)).await;
         let lost = || Err(Error::Unavailable("the ring kept changing".to_owned()));
         items.into_iter().map(|item| item.answer.unwrap_or_else(lost)).collect()
     }

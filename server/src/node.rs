@@ -327,7 +327,7 @@ impl Node {
                 // Look once more before waiting: it may have changed before there was a receiver.
                 None => serving = Some(self.shared.serving.subscribe()),
                 Some(serving) => {
-                    let changed = tokio::time::timeout_at(deadline, serving.changed()).await;
+                    let changed = Box::pin(tokio::time::timeout_at(deadline, serving.changed())).await;
                     if changed.is_err() {
                         return Err(Error::Unavailable("the key is on its way to another node".to_owned()));
                     }
@@ -342,7 +342,11 @@ impl Node {
         if let Some(value) = operation.value() {
             value.check()?;
         }
-        let id = key.id(self.shared.space);
+        self.apply_at(key.id(self.shared.space), key, operation).await
+    }
+
+    /// The same for a key that was checked and whose identifier is known.
+    pub(crate) async fn apply_at(&self, id: Id, key: &Key, operation: &Operation) -> Result<Outcome, Error> {
         self.at_key(id, |ring, engine| {
             let current = engine.version(id, key);
             let outcome = ring.decide(key, operation, current);
@@ -362,7 +366,11 @@ impl Node {
     /// Reads a key that this node serves.
     pub(crate) async fn read_here(&self, key: &Key) -> Result<Option<Record>, Error> {
         key.check(self.shared.space)?;
-        let id = key.id(self.shared.space);
+        self.read_at(key.id(self.shared.space), key).await
+    }
+
+    /// The same for a key that was checked and whose identifier is known.
+    pub(crate) async fn read_at(&self, id: Id, key: &Key) -> Result<Option<Record>, Error> {
         self.at_key(id, |_, engine| engine.get(id, key)).await
     }
 }

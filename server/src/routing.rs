@@ -134,17 +134,18 @@ impl Node {
             Route::Entry(policy) => (!self.serves(id)).then_some(policy),
         };
         let Some(policy) = policy else {
-            let result = self.apply_here(&key, &operation).await;
+            let result = self.apply_at(id, &key, &operation).await;
             self.trace_key(number, handler, &key, id, &result);
             return Ok(Answer { result: result?, trip: self.trip_here(id, options.trace) });
         };
         self.trace_entry(number, handler, &key, id);
         let routed = Routed { handler, policy, trace: options.trace, number };
-        self.route(routed, id, |owner| {
+        // Boxed: room for it in the future of every request would cost those that need no walk.
+        let walk = self.route(routed, id, |owner| {
             let (key, operation) = (key.clone(), operation.clone());
             async move {
                 if owner == *self.me() {
-                    return Carried::Answered(self.apply_here(&key, &operation).await);
+                    return Carried::Answered(self.apply_at(id, &key, &operation).await);
                 }
                 let context = trace::context_for(number, PATIENCE);
                 match self.pool().ring(&owner.address).apply(context, key, operation).await {
@@ -152,8 +153,8 @@ impl Node {
                     Err(error) => Carried::Failed(error.into()),
                 }
             }
-        })
-        .await
+        });
+        Box::pin(walk).await
     }
 
     /// Reads a key, here or wherever it is served.
@@ -170,17 +171,18 @@ impl Node {
             Route::Entry(policy) => (!self.serves(id)).then_some(policy),
         };
         let Some(policy) = policy else {
-            let result = self.read_here(&key).await;
+            let result = self.read_at(id, &key).await;
             self.trace_key(number, "get", &key, id, &result);
             return Ok(Answer { result: result?, trip: self.trip_here(id, options.trace) });
         };
         self.trace_entry(number, "get", &key, id);
         let routed = Routed { handler: "get", policy, trace: options.trace, number };
-        self.route(routed, id, |owner| {
+        // Boxed: room for it in the future of every request would cost those that need no walk.
+        let walk = self.route(routed, id, |owner| {
             let key = key.clone();
             async move {
                 if owner == *self.me() {
-                    return Carried::Answered(self.read_here(&key).await);
+                    return Carried::Answered(self.read_at(id, &key).await);
                 }
                 let context = trace::context_for(number, PATIENCE);
                 match self.pool().ring(&owner.address).read(context, key).await {
@@ -188,8 +190,8 @@ impl Node {
                     Err(error) => Carried::Failed(error.into()),
                 }
             }
-        })
-        .await
+        });
+        Box::pin(walk).await
     }
 
     pub(crate) fn trace_entry(&self, number: u128, handler: &str, key: &Key, id: Id) {

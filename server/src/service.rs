@@ -70,7 +70,7 @@ impl Chordata for Node {
         let walk = Admit::new(self.space(), self.hop_limit(), self.me(), address, placement, middle);
         match self.drive("connect", walk, trace::request_of(&context)).await {
             Ok(place) => {
-                tracing::info!(node = %self.me().address, "{joining} is admitted at {:?}, asked for {middle:?}", place.id);
+                tracing::info!(node = %self.me().address, "{joining} is admitted at {:?}", place.id);
                 self.place_granted(place.id);
                 Ok(Admission {
                     id: place.id,

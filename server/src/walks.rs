@@ -7,6 +7,7 @@ use chordata_protocol::procedure::renumber::{Renumber, Renumbered};
 use chordata_protocol::procedure::{Procedure, Step};
 use chordata_protocol::waits;
 use chordata_rpc::service::{FingerRefresh, Numbering};
+use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -15,7 +16,16 @@ use crate::node::Node;
 
 impl Node {
     /// Drives a walk to its end, for a handler of that name. Dropping the future drops the walk.
-    pub(crate) async fn drive<P: Procedure>(&self, handler: &str, mut walk: P, request: u128) -> P::Output {
+    ///
+    /// Boxed: every request's future has room for the largest handler's, and is moved several times.
+    pub(crate) fn drive<'a, P>(&'a self, handler: &'a str, walk: P, request: u128) -> BoxFuture<'a, P::Output>
+    where
+        P: Procedure<Output: Send> + Send + 'a,
+    {
+        Box::pin(self.drive_here(handler, walk, request))
+    }
+
+    async fn drive_here<P: Procedure>(&self, handler: &str, mut walk: P, request: u128) -> P::Output {
         let mut out = FuturesUnordered::new();
         loop {
             match walk.step(self.now()) {

@@ -121,7 +121,7 @@ impl Client {
         let (owner, path) = match remembered {
             Some(owner) => (owner, None),
             None => {
-                let located = self.locate(id, policy).await?;
+                let located = Box::pin(self.locate(id, policy)).await?;
                 (located.owner, Some(located.path))
             }
         };
@@ -146,21 +146,24 @@ impl Client {
     }
 
     fn trip(&self, owner: Peer, id: Id, path: Option<Vec<Hop>>, elapsed: Duration) -> Trip {
+        let keep = self.shared.config.trace;
         // A remembered owner is asked first and last: no node after the start.
-        let path = path.unwrap_or_else(|| {
-            vec![Hop {
+        let path = match path {
+            Some(path) => path,
+            None if !keep => return Trip { owner, hops: 0, timeouts: 0, path: Vec::new() },
+            None => vec![Hop {
                 remaining: self.shared.space.distance(owner.id, id),
                 peer: owner.clone(),
                 why: Why::Cached,
                 elapsed,
                 answered: true,
-            }]
-        });
+            }],
+        };
         Trip {
             owner,
             hops: lookup::hops(&path),
             timeouts: lookup::timeouts(&path),
-            path: if self.shared.config.trace { path } else { Vec::new() },
+            path: if keep { path } else { Vec::new() },
         }
     }
 

@@ -139,11 +139,9 @@ impl Ring {
             }
             Operation::Delete | Operation::CompareAndSwap { value: None, .. } => Outcome::Deleted(current),
         };
-        if !matches!(outcome, Outcome::Conflict(_) | Outcome::Deleted(None)) {
-            let id = key.id(self.settings.space);
-            if let Some(outgoing) = &mut self.ownership.outgoing {
-                outgoing.written(key, id);
-            }
+        let is_written = !matches!(outcome, Outcome::Conflict(_) | Outcome::Deleted(None));
+        if let Some(outgoing) = self.ownership.outgoing.as_mut().filter(|_| is_written) {
+            outgoing.written(key, key.id(self.settings.space));
         }
         outcome
     }
