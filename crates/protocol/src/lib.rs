@@ -5,12 +5,14 @@
 //! walks over many nodes (lookup, walk, renumber, refresh, admission) as machines of the same kind: they say whom to
 //! ask, and are told the answers. A server, a simulator and a test run the same code.
 
+pub mod chain;
 pub mod id;
 pub mod key;
 pub mod membership;
 pub mod message;
 pub mod peer;
 pub mod procedure;
+pub mod replication;
 pub mod ring;
 pub mod time;
 pub mod waits;
@@ -20,4 +22,5 @@ pub use key::{BadInput, Key, Operation, Outcome, Record, Value, Version};
 pub use membership::{Membership, Stamp};
 pub use message::{CallError, Placement, Policy, Range, Request, Response, Why};
 pub use peer::{Address, Peer, Successor};
+pub use replication::{Consistency, Durability, Lease, Replication};
 pub use time::Time;

@@ -97,6 +97,8 @@ pub enum Why {
     Membership,
     /// By lot.
     Random,
+    /// The view of the node before names it.
+    View,
     /// The asker remembers it as the owner.
     Cached,
 }
@@ -111,6 +113,7 @@ impl std::fmt::Display for Why {
             Why::Predecessor => f.write_str("predecessor"),
             Why::Membership => f.write_str("membership"),
             Why::Random => f.write_str("random"),
+            Why::View => f.write_str("view"),
             Why::Cached => f.write_str("cached"),
         }
     }

@@ -1,0 +1,746 @@
+//! The coordinator: what the leader of the group does. It hears heartbeats, gives leases, and changes chains.
+//!
+//! It keeps nothing that must outlive it: what is agreed on is in the view, and a new leader learns the rest from the
+//! next heartbeats. So a leader that is deposed forgets everything.
+//!
+//! *Leases.* A heartbeat is answered after a round of the group that began after it came in; heartbeats that come in
+//! while a round runs wait for the next one. The answer names the epochs under which the node may serve: those of the
+//! agreed view in which its present life is in the chain, without those that this leader has proposed to end.
+//!
+//! *Changes.* [`plan`](super::plan) says what is wanted; this part proposes it, waits for the reports, has those who
+//! are behind fetch what they lack, and proposes the activation.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::command::{Applied, Command};
+use super::event::{Deed, Occasion};
+use super::message::{Beat, ChainResponse, Copy, Heartbeat, Holding, LevelOrder, Report};
+use super::plan::{self, Children, Health, Knowledge, Subject};
+use super::settings::ChainSettings;
+use super::view::{Active, Child, Epoch, Incarnation, Link, Pending, Sequence, StoreId, View};
+use crate::replication::Durability;
+use crate::ring::{Caller, Token};
+use crate::time::Time;
+
+/// How long a newcomer that is behind is waited for in a change.
+const NEWCOMER_WAIT: Duration = Duration::from_millis(200);
+/// How long an operator's word that losses are accepted stands.
+const LOSS_ACCEPTED: Duration = Duration::from_secs(10);
+
+/// What was heard last of a store.
+#[derive(Clone, Debug)]
+struct Heard {
+    at: Time,
+    beat: Heartbeat,
+}
+
+/// A heartbeat that is not answered yet.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    caller: Caller,
+    store: StoreId,
+    incarnation: Incarnation,
+    view: u64,
+}
+
+/// What a proposal is about: there is one at a time.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Topic {
+    Change(Vec<Epoch>),
+    Member(StoreId),
+    Tick,
+}
+
+/// A change that is ready to be activated but for those who are behind.
+#[derive(Clone, Copy, Debug)]
+struct Levelling {
+    since: Time,
+}
+
+/// A term of leadership.
+#[derive(Clone, Debug)]
+struct Term {
+    view: Arc<View>,
+    since: Time,
+    heard: BTreeMap<StoreId, Heard>,
+    /// When each life was last given a lease that names an epoch.
+    granted: BTreeMap<(StoreId, Incarnation, Epoch), Time>,
+    waiting: Vec<Waiting>,
+    round: Option<(Token, Vec<Waiting>)>,
+    /// Epochs that this leader has proposed to end.
+    retired: BTreeSet<Epoch>,
+    proposals: BTreeMap<Token, Topic>,
+    levelling: BTreeMap<Epoch, Levelling>,
+    orders: BTreeMap<StoreId, Vec<LevelOrder>>,
+    lapsed: BTreeMap<StoreId, Time>,
+    /// Who must not be in one chain with whom, until when.
+    cuts: BTreeMap<(StoreId, StoreId), Time>,
+    voters: BTreeSet<StoreId>,
+    voters_asked: Option<BTreeSet<StoreId>>,
+    ticked: Time,
+    loss_accepted_until: Time,
+}
+
+/// See the [module](self).
+#[derive(Clone, Debug)]
+pub struct Coordinator {
+    settings: ChainSettings,
+    now: Time,
+    term: Option<Term>,
+    next_token: u64,
+    deeds: Vec<Deed>,
+}
+
+impl Coordinator {
+    /// One that does not lead yet.
+    pub fn new(settings: ChainSettings) -> Coordinator {
+        Coordinator { settings, now: Time::ZERO, term: None, next_token: 0, deeds: Vec::new() }
+    }
+
+    /// Does it lead?
+    pub fn leads(&self) -> bool {
+        self.term.is_some()
+    }
+
+    /// Members that it has not heard for too long; none if it does not lead.
+    pub fn lapsed(&self) -> Vec<StoreId> {
+        self.term.iter().flat_map(|term| term.lapsed.keys().copied()).collect()
+    }
+
+    /// Takes an occasion; returns what is to be done, in this order.
+    pub fn handle(&mut self, now: Time, occasion: Occasion) -> Vec<Deed> {
+        self.now = self.now.max(now);
+        match occasion {
+            Occasion::Elected(view) => {
+                self.depose();
+                self.term = Some(Term::new(view, self.now));
+                self.deeds.push(Deed::TickAfter(self.settings.heartbeat_every));
+            }
+            Occasion::Deposed => self.depose(),
+            Occasion::Agreed(view) => self.agreed(&view),
+            Occasion::Heartbeat { caller, beat } => self.heartbeat(caller, *beat),
+            Occasion::Confirmed { token, leads } => self.confirmed(token, leads),
+            Occasion::Proposed { token, applied } => self.proposed(token, applied.as_ref()),
+            Occasion::Voters(voters) => {
+                if let Some(term) = &mut self.term {
+                    term.voters = voters;
+                    term.voters_asked = None;
+                }
+            }
+            Occasion::AcceptLoss => {
+                if let Some(term) = &mut self.term {
+                    term.loss_accepted_until = self.now + LOSS_ACCEPTED;
+                }
+            }
+            Occasion::Tick => {
+                if self.term.is_some() {
+                    self.deeds.push(Deed::TickAfter(self.settings.heartbeat_every / 2));
+                    self.plan();
+                }
+            }
+        }
+        std::mem::take(&mut self.deeds)
+    }
+
+    fn token(&mut self) -> Token {
+        self.next_token += 1;
+        Token(self.next_token)
+    }
+
+    fn depose(&mut self) {
+        let Some(term) = self.term.take() else { return };
+        let under_way = term.round.into_iter().flat_map(|(_, waiting)| waiting);
+        for waiting in term.waiting.into_iter().chain(under_way) {
+            let response = ChainResponse::NotLeader(None);
+            self.deeds.push(Deed::Answer { caller: waiting.caller, response });
+        }
+    }
+
+    fn agreed(&mut self, view: &Arc<View>) {
+        let Some(term) = &mut self.term else { return };
+        if view.index <= term.view.index {
+            return;
+        }
+        let before = std::mem::replace(&mut term.view, Arc::clone(view));
+        term.retired.retain(|epoch| view.ranges.contains_key(epoch));
+        term.levelling.retain(|change, _| view.pending.contains_key(change));
+        term.granted.retain(|(_, _, epoch), _| view.ranges.contains_key(epoch));
+        term.orders.clear();
+        // Who has something to do: wedge, or begin.
+        let mut concerned: BTreeSet<StoreId> = BTreeSet::new();
+        for (first, pending) in &view.pending {
+            if !before.pending.contains_key(first) {
+                let parents = pending.parents.iter().filter_map(|parent| view.ranges.get(parent));
+                concerned.extend(parents.flat_map(|active| &active.chain).map(|link| link.store));
+                concerned.extend(pending.children.iter().flat_map(|c| &c.chain).map(|link| link.store));
+            }
+        }
+        for (epoch, active) in &view.ranges {
+            if !before.ranges.contains_key(epoch) {
+                concerned.extend(active.chain.iter().map(|link| link.store));
+            }
+        }
+        concerned.extend(before.members.keys().filter(|store| !view.members.contains_key(store)));
+        for store in concerned {
+            if let Some(peer) = view.peer(store).or_else(|| before.peer(store)) {
+                self.deeds.push(Deed::Poke(peer.clone()));
+            }
+        }
+        self.plan();
+    }
+
+    // Heartbeats and leases.
+
+    fn heartbeat(&mut self, caller: Caller, beat: Heartbeat) {
+        let now = self.now;
+        let Some(term) = &mut self.term else {
+            let response = ChainResponse::NotLeader(None);
+            self.deeds.push(Deed::Answer { caller, response });
+            return;
+        };
+        let (store, incarnation, view) = (beat.store, beat.incarnation, beat.view);
+        term.waiting.push(Waiting { caller, store, incarnation, view });
+        if !term.view.members.contains_key(&store) {
+            // It is told the view, and sees there that it is no member.
+            return self.begin_round();
+        }
+        let newer =
+            |heard: &Heard| (heard.beat.incarnation, heard.beat.number) < (beat.incarnation, beat.number);
+        let mut news = false;
+        match term.heard.get_mut(&store) {
+            Some(heard) if newer(heard) => {
+                news = heard.beat.reports != beat.reports || heard.beat.incarnation != beat.incarnation;
+                *heard = Heard { at: now, beat };
+            }
+            Some(_) => {}
+            None => {
+                news = true;
+                term.heard.insert(store, Heard { at: now, beat });
+            }
+        }
+        if news {
+            self.plan();
+        }
+        self.begin_round();
+    }
+
+    fn begin_round(&mut self) {
+        let Some(term) = self.term.as_mut().filter(|term| term.round.is_none()) else { return };
+        if term.waiting.is_empty() {
+            return;
+        }
+        let waiting = std::mem::take(&mut term.waiting);
+        self.next_token += 1;
+        let token = Token(self.next_token);
+        term.round = Some((token, waiting));
+        self.deeds.push(Deed::Confirm(token));
+    }
+
+    fn confirmed(&mut self, token: Token, leads: bool) {
+        let now = self.now;
+        let Some(term) = &mut self.term else { return };
+        let Some((_, waiting)) = term.round.take_if(|(round, _)| *round == token) else { return };
+        for Waiting { caller, store, incarnation, view } in waiting {
+            let response = if leads {
+                let granted = term.grants(store, incarnation);
+                for epoch in &granted {
+                    term.granted.insert((store, incarnation, *epoch), now);
+                }
+                let newer = (view < term.view.index).then(|| Arc::clone(&term.view));
+                let level = term.orders.get(&store).cloned().unwrap_or_default();
+                ChainResponse::Beat(Box::new(Beat { view: newer, granted, level }))
+            } else {
+                ChainResponse::NotLeader(None)
+            };
+            self.deeds.push(Deed::Answer { caller, response });
+        }
+        self.begin_round();
+    }
+
+    // Changes.
+
+    fn proposed(&mut self, token: Token, applied: Option<&Applied>) {
+        let Some(term) = &mut self.term else { return };
+        let Some(topic) = term.proposals.remove(&token) else { return };
+        if let (Topic::Change(parents), Some(Applied::Stale)) = (&topic, applied) {
+            // It was certainly not agreed on; another one may have been.
+            for parent in parents {
+                if term.view.ranges.get(parent).is_some_and(|active| !active.wedged) {
+                    term.retired.remove(parent);
+                }
+            }
+        }
+        self.plan();
+    }
+
+    fn propose(&mut self, topic: Topic, command: Command) {
+        let token = self.token();
+        let Some(term) = &mut self.term else { return };
+        let conflicts = |other: &Topic| match (other, &topic) {
+            (Topic::Change(theirs), Topic::Change(mine)) => theirs.iter().any(|epoch| mine.contains(epoch)),
+            (theirs, mine) => theirs == mine,
+        };
+        if term.proposals.values().any(conflicts) {
+            return;
+        }
+        if let Command::Prepare { parents, .. } = &command {
+            term.retired.extend(parents);
+        }
+        term.proposals.insert(token, topic);
+        self.deeds.push(Deed::Propose { token, command });
+    }
+
+    /// Looks at everything, and proposes what is to be done next.
+    fn plan(&mut self) {
+        let Some(term) = &mut self.term else { return };
+        for (store, lapsed) in term.notice(self.now, &self.settings) {
+            self.deeds.push(Deed::Lapsed { store, lapsed });
+        }
+        let view = Arc::clone(&term.view);
+        self.plan_members(&view);
+        for (first, pending) in &view.pending {
+            self.plan_pending(&view, *first, pending);
+        }
+        let mut free: Vec<(Epoch, &Active)> = Vec::new();
+        for (epoch, active) in &view.ranges {
+            if view.change_of(*epoch).is_none() && !self.plan_range(&view, *epoch, active) {
+                free.push((*epoch, active));
+            }
+        }
+        for (epoch, active) in free {
+            let Some(term) = &self.term else { return };
+            let eyes = Eyes { term, now: self.now, settings: &self.settings };
+            if let Some((parents, children)) = plan::merge(&view, &eyes, Subject { epoch, active }) {
+                self.prepare(parents, children);
+            }
+        }
+        self.plan_group(&view);
+    }
+
+    fn plan_members(&mut self, view: &View) {
+        let Some(term) = &self.term else { return };
+        let mut commands = Vec::new();
+        for (store, heard) in &term.heard {
+            let Some(member) = view.members.get(store) else { continue };
+            let (beat, address) = (&heard.beat, &heard.beat.me.address);
+            let other = member.incarnation < beat.incarnation || member.peer.address != *address;
+            if other && member.incarnation <= beat.incarnation {
+                let command = Command::Return {
+                    store: *store,
+                    incarnation: beat.incarnation,
+                    address: address.clone(),
+                };
+                commands.push((*store, command));
+            }
+        }
+        for (store, member) in &view.members {
+            let voting = term.voters.is_empty() || term.voters.contains(store);
+            if member.leaving && !view.is_in_a_chain(*store) && !voting && view.members.len() > 1 {
+                commands.push((*store, Command::Remove(*store)));
+            }
+        }
+        for (store, command) in commands {
+            self.propose(Topic::Member(store), command);
+        }
+    }
+
+    /// An active range without a change under way: does it need one? True: something is proposed or waited for.
+    fn plan_range(&mut self, view: &View, epoch: Epoch, active: &Active) -> bool {
+        let Some(term) = &self.term else { return true };
+        let force = active.wedged || term.retired.contains(&epoch);
+        let eyes = Eyes { term, now: self.now, settings: &self.settings };
+        if let Some(children) = plan::change(view, &eyes, Subject { epoch, active }, force) {
+            self.prepare(vec![epoch], children);
+            return true;
+        }
+        if active.serving().any(|link| plan::is_valid(view, &eyes, link)) {
+            return false;
+        }
+        if let Some(command) = eyes.reopening(view, epoch, active) {
+            self.propose(Topic::Change(vec![epoch]), command);
+        }
+        true
+    }
+
+    fn prepare(&mut self, parents: Vec<Epoch>, children: Children) {
+        let topic = Topic::Change(parents.clone());
+        self.propose(topic, Command::Prepare { parents, children });
+    }
+
+    /// A change under way: activate it, have somebody levelled, or supersede it.
+    fn plan_pending(&mut self, view: &View, first: Epoch, pending: &Pending) {
+        let now = self.now;
+        let Some(term) = &self.term else { return };
+        let eyes = Eyes { term, now, settings: &self.settings };
+        let actives: Vec<(Epoch, &Active)> =
+            pending.parents.iter().filter_map(|parent| Some((*parent, view.ranges.get(parent)?))).collect();
+        let Some(parents) = eyes.closed(view, first, pending, &actives) else {
+            return self.supersede(view, pending, &actives);
+        };
+        let (orders, newcomers_only) = eyes.behind(first, pending, &parents);
+        let since = term.levelling.get(&first).map_or(now, |levelling| levelling.since);
+        let limit = if newcomers_only { NEWCOMER_WAIT } else { self.settings.level_within };
+        if !orders.is_empty() && now.since(since) < limit {
+            let command = term.levelling.contains_key(&first);
+            return self.order(view, first, orders, command);
+        }
+        let chains: Vec<Vec<Link>> =
+            pending.children.iter().map(|child| eyes.final_chain(view, first, child, &parents)).collect();
+        if chains.iter().any(|chain| !chain.first().is_some_and(|link| link.serving)) {
+            return self.supersede(view, pending, &actives);
+        }
+        let bases = parents.iter().map(|parent| parent.base).collect();
+        let topic = Topic::Change(pending.parents.clone());
+        self.propose(topic, Command::Activate { change: first, bases, chains });
+    }
+
+    fn order(&mut self, view: &View, first: Epoch, orders: Vec<(StoreId, LevelOrder)>, ordered: bool) {
+        let now = self.now;
+        let Some(term) = &mut self.term else { return };
+        term.levelling.entry(first).or_insert(Levelling { since: now });
+        for (store, order) in orders {
+            let mine = term.orders.entry(store).or_default();
+            mine.retain(|other| other.epoch != order.epoch);
+            mine.push(order);
+            if let Some(peer) = view.peer(store).filter(|_| !ordered) {
+                self.deeds.push(Deed::Poke(peer.clone()));
+            }
+        }
+    }
+
+    /// The change cannot be activated: if nobody who is to be kept lives, another one is prepared.
+    fn supersede(&mut self, view: &View, pending: &Pending, actives: &[(Epoch, &Active)]) {
+        let Some(term) = &self.term else { return };
+        let eyes = Eyes { term, now: self.now, settings: &self.settings };
+        let hopeless = actives.iter().any(|(_, active)| {
+            let kept = |link: &&Link| {
+                let children = pending.children.iter().filter(|c| c.range.overlaps(&active.range));
+                children.clone().all(|child| {
+                    child.chain.iter().any(|to| to.is(link.store, link.incarnation) && to.serving)
+                })
+            };
+            !active.serving().filter(kept).any(|link| plan::is_valid(view, &eyes, link))
+        });
+        if !hopeless {
+            return;
+        }
+        let (mut children, mut commands) = (Vec::new(), Vec::new());
+        for (epoch, active) in actives {
+            match plan::change(view, &eyes, Subject { epoch: *epoch, active }, true) {
+                Some(mine) => children.extend(mine),
+                None => {
+                    commands.extend(eyes.reopening(view, *epoch, active).map(|command| (*epoch, command)))
+                }
+            }
+        }
+        if commands.is_empty() && !children.is_empty() {
+            self.prepare(pending.parents.clone(), children);
+        }
+        for (epoch, command) in commands {
+            self.propose(Topic::Change(vec![epoch]), command);
+        }
+    }
+
+    /// Who votes, and that time passes.
+    fn plan_group(&mut self, view: &View) {
+        let now = self.now;
+        let every = self.settings.results_kept / 2;
+        let Some(term) = &mut self.term else { return };
+        if !term.voters.is_empty() && term.voters_asked.is_none() {
+            let usable =
+                |store: StoreId| term.heard.contains_key(&store) && !term.lapsed.contains_key(&store);
+            let wanted = view.voters(&term.voters, usable);
+            if wanted != term.voters && !wanted.is_empty() {
+                term.voters_asked = Some(wanted.clone());
+                self.deeds.push(Deed::Voters(wanted));
+            }
+        }
+        if now.since(term.ticked) > every {
+            term.ticked = now;
+            self.propose(Topic::Tick, Command::Tick);
+        }
+    }
+}
+
+impl Term {
+    fn new(view: Arc<View>, now: Time) -> Term {
+        Term {
+            view,
+            since: now,
+            heard: BTreeMap::new(),
+            granted: BTreeMap::new(),
+            waiting: Vec::new(),
+            round: None,
+            retired: BTreeSet::new(),
+            proposals: BTreeMap::new(),
+            levelling: BTreeMap::new(),
+            orders: BTreeMap::new(),
+            lapsed: BTreeMap::new(),
+            cuts: BTreeMap::new(),
+            voters: BTreeSet::new(),
+            voters_asked: None,
+            ticked: now,
+            loss_accepted_until: Time::ZERO,
+        }
+    }
+
+    /// Under which epochs this life of a store may serve.
+    fn grants(&self, store: StoreId, incarnation: Incarnation) -> Vec<Epoch> {
+        let active = self.view.ranges.iter().filter(|(epoch, active)| {
+            !active.wedged && !self.retired.contains(epoch) && active.link(store, incarnation).is_some()
+        });
+        active.map(|(epoch, _)| *epoch).collect()
+    }
+
+    /// Who has fallen silent, and who is back.
+    fn notice(&mut self, now: Time, settings: &ChainSettings) -> Vec<(StoreId, bool)> {
+        let limit = settings.lease.certainly_over();
+        let mut changes = Vec::new();
+        for store in self.view.members.keys() {
+            let heard = self.heard.get(store).map_or(self.since, |heard| heard.at.max(self.since));
+            let silent = now.since(heard) > limit;
+            if silent && !self.lapsed.contains_key(store) {
+                self.lapsed.insert(*store, heard);
+                changes.push((*store, true));
+            } else if !silent && self.lapsed.remove(store).is_some() {
+                changes.push((*store, false));
+            }
+        }
+        let members = &self.view.members;
+        self.lapsed.retain(|store, _| members.contains_key(store));
+        self.cuts.retain(|_, until| *until > now);
+        self.notice_cuts(now, settings);
+        changes
+    }
+
+    /// Links that are reported: the end with more reports goes, else the one below.
+    fn notice_cuts(&mut self, now: Time, settings: &ChainSettings) {
+        let alive = |store: &StoreId| !self.lapsed.contains_key(store);
+        let reported: Vec<(StoreId, StoreId)> = self
+            .heard
+            .iter()
+            .filter(|(store, _)| alive(store))
+            .flat_map(|(store, heard)| heard.beat.silent.iter().map(|below| (*store, *below)))
+            .filter(|(_, below)| alive(below))
+            .collect();
+        let reports = |store: StoreId| {
+            reported.iter().filter(|(above, below)| *above == store || *below == store).count()
+        };
+        for (above, below) in &reported {
+            let (goes, stays) =
+                if reports(*above) > reports(*below) { (*above, *below) } else { (*below, *above) };
+            self.cuts.insert((goes, stays), now + settings.substitute_after);
+        }
+    }
+}
+
+/// A parent of a change, when nobody can serve or commit in it any more.
+struct Closed {
+    epoch: Epoch,
+    base: Sequence,
+    from: StoreId,
+}
+
+/// What the leader knows, for the plan.
+struct Eyes<'a> {
+    term: &'a Term,
+    now: Time,
+    settings: &'a ChainSettings,
+}
+
+impl Knowledge for Eyes<'_> {
+    fn health(&self, store: StoreId) -> Health {
+        match self.term.lapsed.get(&store) {
+            Some(since) if self.now.since(*since) > self.settings.substitute_after => Health::Gone,
+            Some(_) => Health::Lapsed,
+            None if self.term.heard.contains_key(&store) => Health::Alive,
+            None => Health::Unheard,
+        }
+    }
+
+    fn report(&self, link: &Link, epoch: Epoch) -> Option<Report> {
+        let heard = self.term.heard.get(&link.store)?;
+        let mine = heard.beat.incarnation == link.incarnation;
+        heard.beat.reports.iter().find(|report| mine && report.epoch == epoch).copied()
+    }
+
+    fn is_cut(&self, store: StoreId, other: StoreId) -> bool {
+        self.term.cuts.contains_key(&(store, other))
+    }
+}
+
+impl Eyes<'_> {
+    /// Have all leases run out that could name this epoch for this life?
+    fn lease_is_over(&self, link: &Link, epoch: Epoch) -> bool {
+        let over = self.settings.lease.certainly_over();
+        let mine = self.term.granted.get(&(link.store, link.incarnation, epoch));
+        let given = mine.copied().unwrap_or(self.term.since).max(self.term.since);
+        self.now.since(given) > over
+    }
+
+    /// Has this life certainly ended?
+    fn has_ended(&self, view: &View, link: &Link) -> bool {
+        let newer = |incarnation: Incarnation| incarnation > link.incarnation;
+        let agreed = view.members.get(&link.store).is_some_and(|member| newer(member.incarnation));
+        agreed || self.term.heard.get(&link.store).is_some_and(|heard| newer(heard.beat.incarnation))
+    }
+
+    fn wedged_report(&self, link: &Link, epoch: Epoch, change: Epoch) -> Option<Report> {
+        self.report(link, epoch).filter(|report| report.wedged == Some(change))
+    }
+
+    /// For each parent how far its log goes, once nobody can serve or commit in it any more.
+    fn closed(
+        &self,
+        view: &View,
+        change: Epoch,
+        pending: &Pending,
+        actives: &[(Epoch, &Active)],
+    ) -> Option<Vec<Closed>> {
+        actives
+            .iter()
+            .map(|(epoch, active)| {
+                let silenced = active.chain.iter().all(|link| {
+                    self.wedged_report(link, *epoch, change).is_some()
+                        || self.has_ended(view, link)
+                        || self.lease_is_over(link, *epoch)
+                });
+                let kept = |link: &&Link| {
+                    let children = pending.children.iter().filter(|c| c.range.overlaps(&active.range));
+                    children.clone().all(|c| c.chain.iter().any(|to| to.is(link.store, link.incarnation)))
+                };
+                let longest = active
+                    .serving()
+                    .filter(kept)
+                    .filter_map(|link| Some((self.wedged_report(link, *epoch, change)?.last, link.store)))
+                    .max_by_key(|(last, _)| *last);
+                let (base, from) = longest.filter(|_| silenced)?;
+                Some(Closed { epoch: *epoch, base, from })
+            })
+            .collect()
+    }
+
+    /// Those of the new chains who could fetch what they lack. Second: are all of them newcomers?
+    fn behind(
+        &self,
+        change: Epoch,
+        pending: &Pending,
+        parents: &[Closed],
+    ) -> (Vec<(StoreId, LevelOrder)>, bool) {
+        let (mut orders, mut newcomers_only) = (Vec::new(), true);
+        for link in pending.children.iter().flat_map(|child| &child.chain) {
+            for parent in parents {
+                let Some(report) = self.wedged_report(link, parent.epoch, change) else { continue };
+                let from = self.term.view.peer(parent.from);
+                let (Some(from), true) = (from, report.last < parent.base && report.copy != Copy::Broken)
+                else {
+                    continue;
+                };
+                newcomers_only &= !link.serving;
+                let order = LevelOrder { epoch: parent.epoch, from: from.clone(), base: parent.base };
+                orders.push((link.store, order));
+            }
+        }
+        (orders, newcomers_only)
+    }
+
+    /// The chain of a child: serving are those at the base with a complete copy; who died meanwhile is left out.
+    fn final_chain(&self, view: &View, change: Epoch, child: &Child, parents: &[Closed]) -> Vec<Link> {
+        let mine: Vec<&Closed> = parents
+            .iter()
+            .filter(|parent| {
+                view.ranges.get(&parent.epoch).is_some_and(|active| active.range.overlaps(&child.range))
+            })
+            .collect();
+        let complete = |link: &Link| {
+            mine.iter().all(|parent| {
+                self.wedged_report(link, parent.epoch, change).is_some_and(|report| {
+                    report.last == parent.base && matches!(report.copy, Copy::Serving | Copy::Synced)
+                })
+            })
+        };
+        let links = child.chain.iter().map(|link| Link { serving: link.serving && complete(link), ..*link });
+        let living: Vec<Link> =
+            links.filter(|link| link.serving || plan::is_valid(view, self, link)).collect();
+        let (mut chain, syncing): (Vec<Link>, Vec<Link>) = living.into_iter().partition(|link| link.serving);
+        chain.extend(syncing);
+        chain
+    }
+
+    // When nobody who served lives.
+
+    /// How a range is opened again of which no serving life is left, if it can be.
+    fn reopening(&self, view: &View, epoch: Epoch, active: &Active) -> Option<Command> {
+        let serving: Vec<&Link> = active.serving().collect();
+        if !serving.iter().all(|link| self.has_ended(view, link) || self.lease_is_over(link, epoch)) {
+            return None;
+        }
+        let accepted = self.now < self.term.loss_accepted_until;
+        let all_ended = serving.iter().all(|link| self.has_ended(view, link));
+        let copies: Vec<(&Link, &Heard, &Holding)> = serving
+            .iter()
+            .filter_map(|link| {
+                let heard = self.term.heard.get(&link.store)?;
+                let held = self.held(epoch, active, heard)?;
+                (self.health(link.store) == Health::Alive).then_some((*link, heard, held))
+            })
+            .collect();
+        let best = copies.iter().max_by_key(|(_, _, held)| (held.epoch, held.last)).copied();
+        let reopen = |heard: &Heard, base: Sequence, loss: bool| Command::Reopen {
+            epoch,
+            store: heard.beat.store,
+            incarnation: heard.beat.incarnation,
+            base,
+            loss,
+        };
+        let agreed = |heard: &Heard| {
+            let member = view.members.get(&heard.beat.store);
+            member.is_some_and(|member| member.incarnation == heard.beat.incarnation)
+        };
+        match self.settings.replication.durability {
+            Durability::Sync => {
+                let (_, heard, held) = best?;
+                agreed(heard).then(|| reopen(heard, held.last, false))
+            }
+            Durability::Interval
+                if (all_ended && copies.len() == serving.len()) || (accepted && best.is_some()) =>
+            {
+                let (_, heard, held) = best?;
+                agreed(heard).then(|| reopen(heard, held.last, true))
+            }
+            Durability::Memory if all_ended || accepted => self.empty(view, active, reopen),
+            Durability::Interval | Durability::Memory => None,
+        }
+        .or_else(|| if accepted && best.is_none() { self.empty(view, active, reopen) } else { None })
+    }
+
+    /// What a store that has come back holds of an epoch: of the epoch itself, or, if no write of it was stored there,
+    /// all of the epoch that it followed.
+    fn held<'h>(&self, epoch: Epoch, active: &Active, heard: &'h Heard) -> Option<&'h Holding> {
+        let held = |wanted: Epoch| {
+            heard.beat.holdings.iter().find(|holding| holding.epoch == wanted && holding.serving)
+        };
+        held(epoch).or_else(|| match active.from.as_slice() {
+            [(parent, base)] => held(*parent).filter(|holding| holding.last >= *base),
+            _ => None,
+        })
+    }
+
+    /// Nothing is left: the first living member that should have the range begins anew.
+    fn empty(
+        &self,
+        view: &View,
+        active: &Active,
+        reopen: impl Fn(&Heard, Sequence, bool) -> Command,
+    ) -> Option<Command> {
+        let members = view.clockwise(active.range.high);
+        let first = members.into_iter().find(|(store, member)| {
+            let lives = self.term.heard.get(store).map(|heard| heard.beat.incarnation);
+            !member.leaving && self.health(*store) == Health::Alive && lives == Some(member.incarnation)
+        });
+        let heard = self.term.heard.get(&first?.0)?;
+        Some(reopen(heard, Sequence(0), true))
+    }
+}

@@ -1,0 +1,657 @@
+//! A node as a member of chains: it keeps the leader informed, holds leases, and has a replica for each of its ranges.
+//!
+//! Call [`Member::handle`] with every event, and carry out the effects in their order before the next one. Client
+//! requests go through [`Member::write`] and [`Member::read`], under the same lock.
+//!
+//! *Heartbeats.* The node tells the leader in every heartbeat what its replicas are, and is told the newest view, and
+//! under which epochs it may serve. A lease counts from when the heartbeat was *sent*. When something has happened
+//! that the leader waits for (wedged, levelled, filled) the next heartbeat goes out at once.
+//!
+//! *Views.* From one view to the next, replicas end, begin, or are wedged; nothing else decides that. A replica of a
+//! new epoch takes over from those that the epoch followed, if this node's log reached their base; otherwise it is
+//! filled.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::context::{Context, Task};
+use super::event::{Change, Effect, Event, Timer};
+use super::fill::Fill;
+use super::message::{Beat, ChainRequest, ChainResponse, Heartbeat, Holding, KeptResult, LISTED_MAX};
+use super::replica::{Begin, Replica, WriteRequest};
+use super::results::{ResultId, Results};
+use super::settings::ChainSettings;
+use super::view::{Active, Epoch, Incarnation, Sequence, StoreId, View};
+use crate::id::Id;
+use crate::key::{Key, Version};
+use crate::message::{CallError, Candidate, Why};
+use crate::peer::Peer;
+use crate::replication::Durability;
+use crate::ring::{Caller, Token};
+use crate::time::Time;
+
+/// Heartbeats that may be out at once.
+const HEARTBEATS_MAX: usize = 12;
+/// Results in one message.
+const RESULTS_MAX: usize = 4096;
+
+/// What a store has kept of its earlier lives.
+#[derive(Clone, Debug, Default)]
+pub struct Kept {
+    /// The newest view that it had.
+    pub view: Option<Arc<View>>,
+    /// What it holds.
+    pub holdings: Vec<Holding>,
+    /// Results for retries.
+    pub results: Vec<(ResultId, KeptResult)>,
+}
+
+/// Why a write is not taken. Nothing was changed, unless it says unknown.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// Ask these.
+    NotHead(Vec<Candidate>),
+    /// Ask again later.
+    Unavailable(&'static str),
+    /// Ask again later, and less.
+    Overloaded,
+    /// This sending did nothing, but whether an earlier one did cannot be told any more. A write that was not sent
+    /// before may be sent again under a new name, as first sent in this view.
+    TooOld(u64),
+}
+
+/// How a read is answered.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Read {
+    /// By the engine, now. If the key is absent, it is so as of this version.
+    Here(Version),
+    /// Later: [`Reply::ReadAgain`](super::event::Reply::ReadAgain) comes.
+    Wait,
+    /// By that replica.
+    Ask(Peer),
+    /// By one of these.
+    Elsewhere(Vec<Candidate>),
+    /// Not now.
+    Unavailable(&'static str),
+}
+
+/// See the [module](self).
+#[derive(Clone, Debug)]
+pub struct Member {
+    context: Context,
+    view: Option<Arc<View>>,
+    leader: Option<Peer>,
+    contacts: Vec<Peer>,
+    next_contact: usize,
+    replicas: BTreeMap<Epoch, Replica>,
+    leases: BTreeMap<Epoch, Time>,
+    /// From earlier lives.
+    holdings: BTreeMap<Epoch, Holding>,
+    kept: BTreeMap<ResultId, KeptResult>,
+    /// Views and when they were first seen here, for the floor of results.
+    seen: Vec<(u64, Time)>,
+    removed: bool,
+    /// Heartbeats sent.
+    beats: u64,
+    random: fastrand::Rng,
+}
+
+impl Member {
+    /// A node with what its store has kept.
+    pub fn new(
+        settings: ChainSettings,
+        store: StoreId,
+        incarnation: Incarnation,
+        me: Peer,
+        kept: Kept,
+        contacts: Vec<Peer>,
+        seed: u64,
+    ) -> Member {
+        Member {
+            context: Context::new(settings, store, incarnation, me),
+            view: kept.view,
+            leader: None,
+            contacts,
+            next_contact: 0,
+            replicas: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            holdings: kept.holdings.into_iter().map(|holding| (holding.epoch, holding)).collect(),
+            kept: kept.results.into_iter().collect(),
+            seen: Vec::new(),
+            removed: false,
+            beats: 0,
+            random: fastrand::Rng::with_seed(seed),
+        }
+    }
+
+    // Getters.
+
+    /// The newest view that it has.
+    pub fn view(&self) -> Option<&Arc<View>> {
+        self.view.as_ref()
+    }
+
+    /// Its replicas.
+    pub fn replicas(&self) -> impl Iterator<Item = &Replica> {
+        self.replicas.values()
+    }
+
+    /// The replica that holds an identifier.
+    pub fn replica_of(&self, id: Id) -> Option<&Replica> {
+        self.replicas.values().find(|replica| replica.range().contains(id))
+    }
+
+    /// Who leads, as far as it knows.
+    pub fn leader(&self) -> Option<&Peer> {
+        self.leader.as_ref()
+    }
+
+    /// Until when it may serve this epoch.
+    pub fn leased_until(&self, epoch: Epoch) -> Option<Time> {
+        self.leases.get(&epoch).copied()
+    }
+
+    /// What it keeps from earlier lives.
+    pub fn holdings(&self) -> impl Iterator<Item = &Holding> {
+        self.holdings.values()
+    }
+
+    /// Is it the head of the chain that holds the identifier, as far as it knows? (Whether it may serve now is asked
+    /// when it is written to.)
+    pub fn is_head_of(&self, id: Id) -> bool {
+        self.replica_of(id).is_some_and(Replica::is_head)
+    }
+
+    /// Who may know more of an identifier: the chain that its view names.
+    pub fn candidates(&self, id: Id, for_write: bool) -> Vec<Candidate> {
+        let Some(view) = &self.view else { return Vec::new() };
+        let Some((_, active)) = view.range_of(id) else { return Vec::new() };
+        let mut stores: Vec<StoreId> = active.serving().map(|link| link.store).collect();
+        if !for_write {
+            stores.reverse();
+        }
+        let peers = stores.into_iter().filter_map(|store| view.peer(store));
+        let others = peers.filter(|peer| peer.address != self.context.me.address);
+        others.map(|peer| Candidate { peer: peer.clone(), why: Why::View }).collect()
+    }
+
+    fn is_leased(&self, epoch: Epoch) -> bool {
+        self.leases.get(&epoch).is_some_and(|until| self.context.now < *until)
+    }
+
+    // Clients.
+
+    /// Takes a write for the key's head. With `Ok` its answer comes, now or later, as an effect.
+    pub fn write(
+        &mut self,
+        now: Time,
+        caller: Caller,
+        request: WriteRequest,
+        current: Option<Version>,
+    ) -> (Result<(), Refusal>, Vec<Effect>) {
+        self.context.now = self.context.now.max(now);
+        let taken = self.take_write(caller, request, current);
+        (taken, std::mem::take(&mut self.context.effects))
+    }
+
+    fn take_write(
+        &mut self,
+        caller: Caller,
+        request: WriteRequest,
+        current: Option<Version>,
+    ) -> Result<(), Refusal> {
+        let id = request.id;
+        let members = self.view.as_ref().map_or(1, |view| view.members.len());
+        let Some(epoch) = self.replica_of(id).filter(|replica| replica.is_head()).map(Replica::epoch) else {
+            let candidates = self.candidates(id, true);
+            if candidates.is_empty() {
+                return Err(Refusal::Unavailable("this node does not know yet who holds the key"));
+            }
+            return Err(Refusal::NotHead(candidates));
+        };
+        let leased = self.is_leased(epoch);
+        let settings = &self.context.settings;
+        let (uncommitted_max, least) = (settings.uncommitted_max, settings.replication.replicas_min(members));
+        let Some(replica) = self.replicas.get_mut(&epoch) else {
+            return Err(Refusal::Unavailable("the chain is changing"));
+        };
+        if replica.is_wedged() {
+            return Err(Refusal::Unavailable("the chain is changing"));
+        }
+        if !leased {
+            return Err(Refusal::Unavailable(
+                "this node has no lease: it does not reach the cluster's majority",
+            ));
+        }
+        if replica.chain().iter().filter(|(link, _)| link.serving).count() < least {
+            return Err(Refusal::Unavailable("too few replicas of the key are there to take writes"));
+        }
+        if let Some(by) = request.by {
+            let known = replica.results().get(by.client, by.sequence).is_some();
+            if !known && by.first_sent < replica.results().floor() {
+                return Err(Refusal::TooOld(self.view.as_ref().map_or(0, |view| view.index)));
+            }
+        }
+        if replica.is_full(uncommitted_max) {
+            return Err(Refusal::Overloaded);
+        }
+        replica.write(&mut self.context, caller, request, current, leased);
+        Ok(())
+    }
+
+    /// How a read of this key is to be answered.
+    pub fn read(&mut self, now: Time, caller: Caller, id: Id, key: &Key) -> Read {
+        self.context.now = self.context.now.max(now);
+        let clean_reads = self.context.settings.replication.clean_reads;
+        let found = self.replica_of(id).filter(|replica| replica.is_serving()).map(Replica::epoch);
+        let leased = found.is_some_and(|epoch| self.is_leased(epoch));
+        let Some(replica) = found.and_then(|epoch| self.replicas.get_mut(&epoch)) else {
+            let candidates = self.candidates(id, false);
+            if candidates.is_empty() {
+                return Read::Unavailable("this node does not know yet who holds the key");
+            }
+            return Read::Elsewhere(candidates);
+        };
+        if replica.is_wedged() {
+            return Read::Unavailable("the chain is changing");
+        }
+        if !leased {
+            return Read::Unavailable("this node has no lease: it does not reach the cluster's majority");
+        }
+        if replica.is_tail() {
+            if replica.is_dirty(key) {
+                replica.read_waits(caller, key);
+                return Read::Wait;
+            }
+            return Read::Here(replica.as_of());
+        }
+        if clean_reads && !replica.is_dirty(key) {
+            return Read::Here(replica.as_of());
+        }
+        Read::Ask(replica.tail().clone())
+    }
+
+    // The machine.
+
+    /// Takes an event; returns what is to be done, in this order.
+    pub fn handle(&mut self, now: Time, event: Event) -> Vec<Effect> {
+        self.context.now = self.context.now.max(now);
+        match event {
+            Event::Start => self.start(),
+            Event::Asked { caller, request } => self.asked(caller, request),
+            Event::Reply { token, result } => self.replied(token, result),
+            Event::Listed { token, keys } => self.listed(token, &keys),
+            Event::Persisted { epoch, sequence } => {
+                let leased = self.is_leased(epoch);
+                if let Some(replica) = self.replicas.get_mut(&epoch) {
+                    replica.persisted(&mut self.context, sequence, leased);
+                }
+            }
+            Event::Durable(token) => {
+                if let Some(Task::Fill { epoch }) = self.context.task(token)
+                    && let Some(replica) = self.replicas.get_mut(&epoch)
+                {
+                    replica.fill_persisted(&mut self.context, token);
+                }
+            }
+            Event::View(view) => self.adopt(&view),
+            Event::Leader(peer) => self.leader = Some(peer),
+            Event::Timer(Timer::Beat) => self.tick(),
+        }
+        self.fill();
+        if std::mem::take(&mut self.context.urgent) {
+            self.beat();
+        }
+        std::mem::take(&mut self.context.effects)
+    }
+
+    fn start(&mut self) {
+        if let Some(view) = self.view.take() {
+            self.adopt(&view);
+        }
+        self.tick();
+    }
+
+    fn tick(&mut self) {
+        self.beat();
+        let epochs: Vec<Epoch> = self.replicas.keys().copied().collect();
+        let floor = self.floor();
+        for epoch in epochs {
+            let leased = self.is_leased(epoch);
+            let Some(replica) = self.replicas.get_mut(&epoch) else { continue };
+            replica.advance(&mut self.context, leased);
+            if leased && replica.results().oldest_view().is_some_and(|oldest| oldest < floor) {
+                replica.raise_floor(&mut self.context, floor, leased);
+            }
+        }
+        let after = self.context.settings.heartbeat_every;
+        self.context.effects.push(Effect::SetTimer { timer: Timer::Beat, after });
+    }
+
+    /// The newest view that has been here for as long as results are kept.
+    fn floor(&mut self) -> u64 {
+        let (now, kept) = (self.context.now, self.context.settings.results_kept);
+        let old = self.seen.iter().rposition(|(_, since)| now.since(*since) > kept);
+        match old {
+            Some(place) => {
+                self.seen.drain(..place);
+                self.seen.first().map_or(0, |(index, _)| *index)
+            }
+            None => 0,
+        }
+    }
+
+    // Heartbeats.
+
+    fn beat(&mut self) {
+        if self.removed || self.context.heartbeats() >= HEARTBEATS_MAX {
+            return;
+        }
+        let Some(to) = self.leader.clone().or_else(|| self.somebody()) else { return };
+        self.beats += 1;
+        let context = &self.context;
+        let limit = context.settings.link_timeout;
+        let mut silent: Vec<StoreId> =
+            self.replicas.values().filter_map(|replica| replica.silent_below(context.now, limit)).collect();
+        silent.sort();
+        silent.dedup();
+        let beat = Heartbeat {
+            store: context.store,
+            incarnation: context.incarnation,
+            me: context.me.clone(),
+            number: self.beats,
+            view: self.view.as_ref().map_or(0, |view| view.index),
+            reports: self.replicas.values().map(Replica::report).collect(),
+            holdings: self.holdings.values().cloned().collect(),
+            silent,
+        };
+        let sent = context.now;
+        self.context.call(&to, ChainRequest::Heartbeat(Box::new(beat)), Task::Heartbeat { sent });
+    }
+
+    /// Somebody who may know who leads: one after another.
+    fn somebody(&mut self) -> Option<Peer> {
+        let members = self.view.iter().flat_map(|view| view.members.values().map(|member| &member.peer));
+        let all: Vec<&Peer> = members.chain(&self.contacts).collect();
+        if all.is_empty() {
+            return None;
+        }
+        if self.next_contact == 0 {
+            self.next_contact = self.random.usize(..all.len());
+        }
+        self.next_contact += 1;
+        Some(all[self.next_contact % all.len()].clone())
+    }
+
+    fn heartbeat_answered(&mut self, sent: Time, result: Result<ChainResponse, CallError>) {
+        match result {
+            Ok(ChainResponse::Beat(beat)) => self.beaten(sent, *beat),
+            Ok(ChainResponse::NotLeader(leader)) => self.leader = leader,
+            Ok(_) | Err(_) => self.leader = None,
+        }
+    }
+
+    fn beaten(&mut self, sent: Time, beat: Beat) {
+        if let Some(view) = beat.view {
+            self.adopt(&view);
+        }
+        let until = sent + self.context.settings.lease.usable();
+        for epoch in beat.granted {
+            let lease = self.leases.entry(epoch).or_insert(Time::ZERO);
+            *lease = (*lease).max(until);
+            let leased = self.context.now < *lease;
+            if let Some(replica) = self.replicas.get_mut(&epoch) {
+                replica.advance(&mut self.context, leased);
+            }
+        }
+        let now = self.context.now;
+        self.leases.retain(|_, until| now < *until);
+        for order in beat.level {
+            if let Some(replica) = self.replicas.get_mut(&order.epoch) {
+                replica.level(&mut self.context, &order.from, order.base);
+            }
+        }
+    }
+
+    // Views.
+
+    fn adopt(&mut self, view: &Arc<View>) {
+        if self.view.as_ref().is_some_and(|mine| mine.index >= view.index) {
+            return;
+        }
+        self.seen.push((view.index, self.context.now));
+        self.view = Some(Arc::clone(view));
+        self.context.changed(Change::View(Arc::clone(view)));
+        let (store, incarnation) = (self.context.store, self.context.incarnation);
+        let mut ended: BTreeMap<Epoch, Replica> = BTreeMap::new();
+        let over: Vec<Epoch> =
+            self.replicas.keys().filter(|epoch| !view.ranges.contains_key(epoch)).copied().collect();
+        for epoch in over {
+            if let Some(mut replica) = self.replicas.remove(&epoch) {
+                let followers = view.ranges.values().flat_map(|active| &active.from);
+                let base = followers.filter(|(parent, _)| *parent == epoch).map(|(_, base)| *base).next();
+                replica.end(&mut self.context, base);
+                ended.insert(epoch, replica);
+            }
+        }
+        let mut released: Vec<Epoch> = ended.keys().copied().collect();
+        for (epoch, active) in &view.ranges {
+            if active.link(store, incarnation).is_some() && !self.replicas.contains_key(epoch) {
+                self.begin(view, *epoch, active, &ended);
+            }
+        }
+        for (epoch, replica) in &mut self.replicas {
+            if let Some((change, _)) = view.change_of(*epoch) {
+                replica.wedge(&mut self.context, change);
+            }
+        }
+        let stale: Vec<Epoch> =
+            self.holdings.keys().filter(|epoch| !self.is_of_use(view, **epoch)).copied().collect();
+        for epoch in stale {
+            self.holdings.remove(&epoch);
+            released.push(epoch);
+        }
+        if !released.is_empty() {
+            self.context.effects.push(Effect::Hold { holding: None, released });
+        }
+        self.erase_foreign(view);
+        if !view.members.contains_key(&store) && !self.removed {
+            self.removed = true;
+            self.context.changed(Change::Removed);
+        }
+        self.context.urgent = true;
+    }
+
+    /// Does a chain still count on what an earlier life of this store holds of an epoch?
+    fn is_of_use(&self, view: &View, held: Epoch) -> bool {
+        let (store, incarnation) = (self.context.store, self.context.incarnation);
+        view.ranges.iter().any(|(epoch, active)| {
+            let about = *epoch == held || active.from.iter().any(|(parent, _)| *parent == held);
+            let mut serving = active.serving();
+            about && serving.any(|link| link.store == store && link.incarnation < incarnation)
+        })
+    }
+
+    /// Begins a replica of an epoch that this node has none of.
+    fn begin(&mut self, view: &View, epoch: Epoch, active: &Active, ended: &BTreeMap<Epoch, Replica>) {
+        let (store, incarnation) = (self.context.store, self.context.incarnation);
+        let serving = active.link(store, incarnation).is_some_and(|link| link.serving);
+        let parents: Vec<(&Replica, Sequence)> =
+            active.from.iter().filter_map(|(parent, base)| Some((ended.get(parent)?, *base))).collect();
+        let complete = parents.len() == active.from.len() && !parents.is_empty();
+        let reached = complete && parents.iter().all(|(parent, base)| parent.last() == *base);
+        let mut results = Results::default();
+        for (parent, _) in &parents {
+            results.join(&parent.results().within(active.range));
+        }
+        let fill = if serving {
+            if !reached {
+                // It served in an earlier life, and its copy is what there is; or it is the first node of all.
+                let mut floor = 0;
+                for holding in active.from.iter().filter_map(|(parent, _)| self.holdings.get(parent)) {
+                    floor = floor.max(holding.floor);
+                }
+                let kept = self.kept.iter().filter(|(_, kept)| active.range.contains(kept.id));
+                results = Results::new(floor, kept.map(|(id, kept)| (*id, *kept)).collect());
+                if self.context.settings.replication.durability == Durability::Memory {
+                    self.context.effects.push(Effect::Erase(active.range));
+                    results = Results::default();
+                }
+            }
+            None
+        } else {
+            let parent = parents.first().filter(|_| reached && parents.len() == 1);
+            let going_on = parent.and_then(|(parent, base)| {
+                let fill = parent.fill.clone().unwrap_or_else(|| Fill::filled(parent.range()));
+                let intact = parent.report().copy != super::message::Copy::Broken;
+                intact.then(|| fill.into_next(active.range, *base))
+            });
+            if going_on.is_none() {
+                results = Results::default();
+                self.context.effects.push(Effect::DropResults(active.range));
+            }
+            Some(going_on.unwrap_or_else(|| Fill::new(active.range)))
+        };
+        let begin = Begin { base: active.base, results, fill };
+        let peers = |store: StoreId| view.peer(store).cloned();
+        let replica = Replica::new(epoch, active, (store, incarnation), peers, begin, self.context.now);
+        let Some(replica) = replica else { return };
+        self.context.changed(Change::Began { epoch, range: active.range, serving });
+        let holding = Some(replica.holding());
+        self.context.effects.push(Effect::Hold { holding, released: Vec::new() });
+        self.replicas.insert(epoch, replica);
+    }
+
+    /// Removes what this node has of ranges that are others', now and most likely later.
+    fn erase_foreign(&mut self, view: &View) {
+        let store = self.context.store;
+        for (epoch, active) in &view.ranges {
+            let named = active.chain.iter().any(|link| link.store == store);
+            let change = view.change_of(*epoch);
+            let to_come = change.is_some_and(|(_, pending)| {
+                let children = pending.children.iter().filter(|child| child.range.overlaps(&active.range));
+                children.flat_map(|child| &child.chain).any(|link| link.store == store)
+            });
+            let held = self.holdings.values().any(|holding| holding.range.overlaps(&active.range));
+            // It is still one of those who should have it: what it has will be compared when it is filled.
+            let expected = view.expected(active.range, view.replication.copies()).contains(&store);
+            if !named && !to_come && !held && !expected {
+                self.context.effects.push(Effect::Erase(active.range));
+            }
+        }
+    }
+
+    // Questions and answers.
+
+    fn asked(&mut self, caller: Caller, request: ChainRequest) {
+        if !request.is_possible(self.context.settings.space) {
+            self.context.effects.push(Effect::Answer { caller, response: ChainResponse::NotMine });
+            return;
+        }
+        let epoch = match &request {
+            ChainRequest::Heartbeat(_) => {
+                let response = ChainResponse::NotLeader(self.leader.clone());
+                self.context.effects.push(Effect::Answer { caller, response });
+                return;
+            }
+            ChainRequest::Poke => {
+                self.context.urgent = true;
+                self.context.effects.push(Effect::Answer { caller, response: ChainResponse::Noted });
+                return;
+            }
+            ChainRequest::Frame { epoch, .. }
+            | ChainRequest::Committed { epoch, .. }
+            | ChainRequest::Level { epoch, .. }
+            | ChainRequest::List { epoch, .. }
+            | ChainRequest::Fetch { epoch, .. }
+            | ChainRequest::Results { epoch, .. } => *epoch,
+        };
+        let leased = self.is_leased(epoch);
+        let Some(replica) = self.replicas.get_mut(&epoch) else {
+            // An epoch that is newer than the view: ask for the view.
+            self.context.urgent |= self.view.as_ref().is_none_or(|view| epoch >= view.next_epoch);
+            self.context.effects.push(Effect::Answer { caller, response: ChainResponse::NotMine });
+            return;
+        };
+        let context = &mut self.context;
+        let last = replica.last();
+        let effect = match request {
+            ChainRequest::Heartbeat(_) | ChainRequest::Poke => return,
+            ChainRequest::Frame { oldest, entries, durable, .. } => {
+                let response = replica.frame(context, oldest, entries, durable, leased);
+                Effect::Answer { caller, response }
+            }
+            ChainRequest::Committed { sequence, .. } => {
+                replica.committed_below(context, sequence, leased);
+                Effect::Answer { caller, response: ChainResponse::Noted }
+            }
+            ChainRequest::Level { after, .. } => {
+                let response = replica.log_after(after, context.settings.frame_bytes);
+                Effect::Answer { caller, response }
+            }
+            _ if !replica.is_serving() => Effect::Answer { caller, response: ChainResponse::NotMine },
+            ChainRequest::List { after, .. } => {
+                Effect::AnswerListed { caller, range: replica.range(), after, last }
+            }
+            ChainRequest::Fetch { keys, .. } => {
+                let keys = keys.into_iter().take(LISTED_MAX).collect();
+                Effect::AnswerFetched { caller, keys, bytes_max: context.settings.frame_bytes }
+            }
+            ChainRequest::Results { after, .. } => {
+                let (results, end) = replica.results().page(after, RESULTS_MAX);
+                let floor = replica.results().floor();
+                Effect::Answer { caller, response: ChainResponse::Results { results, end, last, floor } }
+            }
+        };
+        self.context.effects.push(effect);
+    }
+
+    fn replied(&mut self, token: Token, result: Result<ChainResponse, CallError>) {
+        let Some(task) = self.context.task(token) else { return };
+        let epoch = match task {
+            Task::Heartbeat { sent } => return self.heartbeat_answered(sent, result),
+            Task::Frame { epoch, .. }
+            | Task::Committed { epoch }
+            | Task::Level { epoch }
+            | Task::Fill { epoch } => epoch,
+        };
+        let leased = self.is_leased(epoch);
+        let context = &mut self.context;
+        // An answer for an epoch that has ended is of no use: what goes on in the next one asks again.
+        let Some(replica) = self.replicas.get_mut(&epoch) else { return };
+        match task {
+            Task::Heartbeat { .. } => {}
+            Task::Frame { after, upto, .. } => {
+                replica.frame_answered(context, (after, upto), &result, leased);
+            }
+            Task::Committed { .. } => {
+                let arrived = matches!(result, Ok(ChainResponse::Noted));
+                replica.told_above(context, arrived, leased);
+            }
+            Task::Level { .. } => replica.levelled(context, result),
+            Task::Fill { .. } => self.fill_answered(epoch, token, result),
+        }
+    }
+
+    fn fill_answered(&mut self, epoch: Epoch, token: Token, result: Result<ChainResponse, CallError>) {
+        let Some(replica) = self.replicas.get_mut(&epoch) else { return };
+        let Some(fill) = &mut replica.fill else { return };
+        if let Some((results, floor)) = fill.answered(&mut self.context, token, result) {
+            replica.adopt_results(&mut self.context, results, floor);
+        }
+    }
+
+    fn listed(&mut self, token: Token, keys: &[(Key, Version)]) {
+        let Some(Task::Fill { epoch }) = self.context.task(token) else { return };
+        if let Some(fill) = self.replicas.get_mut(&epoch).and_then(|replica| replica.fill.as_mut()) {
+            fill.listed(&mut self.context, token, keys);
+        }
+    }
+
+    /// Goes on with every fill that waits for nothing.
+    fn fill(&mut self) {
+        for replica in self.replicas.values_mut() {
+            replica.advance_fill(&mut self.context);
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Chain replication: each range of the ring is kept by a chain of nodes, linearizable also under partitions.
+//!
+//! # The parts
+//!
+//! - The [`view`]: members, ranges, epochs, chains. The state of a small consensus group; changed by [`command`]s only.
+//! - The [`Coordinator`]: on the group's leader. It hears everybody's heartbeats, gives leases, and decides
+//!   ([`plan`]) which chains to change.
+//! - The [`Member`]: on every node. It sends heartbeats, holds leases, and has a [`Replica`] per range.
+//! - [`fill`]: making a newcomer's copy equal while writes go on. [`results`]: writes that are sent twice.
+//!
+//! # A write and a read
+//!
+//! The head of the chain gives a write its sequence, stores it and passes it on; each replica takes it only as the next
+//! one; the last serving replica commits it, and the news goes back up to the head, which answers. A read is answered
+//! by the last serving replica, or by any other whose copy of that key is clean. Newcomers come last in the chain: they
+//! take every write and serve nothing.
+//!
+//! # A change of a chain, from epoch e to the next
+//!
+//! 1. *Prepare* is agreed on: it names the new chain. From proposing it on, the leader names e in no lease.
+//! 2. Every node of both chains that hears of it *wedges*: no writes, no reads. It reports how far its log goes.
+//! 3. When each node of e has reported, or its lease has certainly run out, nobody can serve or commit in e any more.
+//!    What was committed is at every serving node of e, so also at each one that is kept. The longest log among those
+//!    is the base; who is behind fetches the rest ([`message::ChainRequest::Level`]).
+//! 4. *Activate* is agreed on: the new epoch begins at the base; serving are only those whose log is at it.
+//!
+//! A later Prepare supersedes an earlier one, and both start from e. So there is one active epoch of a range at a
+//! time, and no acknowledged write is left behind. Splits and merges of ranges are the same, with two children or two
+//! parents.
+//!
+//! # Leases
+//!
+//! A node serves epoch e until `sent + L(1 - rho)`, where `sent` is when it sent the heartbeat whose answer named e. A
+//! leader answers only after a round of the group that began after the heartbeat came in, so a deposed leader renews
+//! nothing; a new leader waits `L(1 + rho)` before it takes leases that it did not give for over.
+//!
+//! # When everybody who served is gone
+//!
+//! [`Coordinator`] reopens the range from what returning stores hold, as far as the durability promises that this is
+//! all: under `sync` any one serving store's copy; under `interval` the longest, when all are back; under `memory`
+//! nothing, once all are known to have ended. Otherwise an operator decides.
+//!
+//! Sources: van Renesse and Schneider, "Chain replication" (OSDI 2004); Terrace and Freedman, "CRAQ" (USENIX ATC 2009);
+//! the reconfiguration is in the manner of vertical Paxos (Lamport, Malkhi, Zhou, PODC 2009), leases of Gray and
+//! Cheriton (SOSP 1989).
+
+pub mod command;
+mod context;
+mod coordinator;
+pub mod event;
+pub mod fill;
+mod member;
+pub mod message;
+pub mod plan;
+mod replica;
+pub mod results;
+pub mod settings;
+pub mod view;
+
+pub use command::{Applied, Command};
+pub use coordinator::Coordinator;
+pub use event::{Change, Deed, Effect, Event, Occasion, Reply, Timer};
+pub use member::{Kept, Member, Read, Refusal};
+pub use message::{ChainRequest, ChainResponse, WriteId};
+pub use replica::{Replica, WriteRequest};
+pub use settings::ChainSettings;
+pub use view::{Epoch, Incarnation, Sequence, StoreId, View};

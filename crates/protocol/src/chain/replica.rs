@@ -1,0 +1,735 @@
+//! One node's replica of one range in one epoch: the log, what is committed of it, and who waits for that.
+//!
+//! Chain replication (van Renesse and Schneider, OSDI 2004). The head gives every write the next sequence; each
+//! replica takes a write only if it is the next one, stores it, and passes it on; the last *serving* replica commits
+//! it, and the news goes back up. So a serving replica's history is always a prefix of that of the replica above it,
+//! and what is committed is at every serving replica.
+//!
+//! The replica does not hold the data. Its log has the entries that somebody below may still need; `dirty` has the
+//! keys that have a write which is not known to be committed. A key that is not dirty may be read from the engine
+//! (CRAQ: Terrace and Freedman, USENIX ATC 2009).
+//!
+//! With [`Durability::Sync`] a write is committed when it is on disk at all serving replicas: frames carry, down the
+//! chain, up to where everybody above has it on disk.
+//!
+//! A *wedged* replica takes no writes and serves no reads for ever; its log can still grow by levelling, and its copy
+//! goes over into the next epoch.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::context::{Context, Task};
+use super::event::{Change, Effect, Reply};
+use super::fill::Fill;
+use super::message::{
+    Action, ChainRequest, ChainResponse, Copy, Holding, KeptResult, LogEntry, Mutation, Report, Write,
+    WriteId,
+};
+use super::results::{ResultId, Results};
+use super::view::{Active, Epoch, Incarnation, Link, Sequence, StoreId};
+use crate::id::Id;
+use crate::key::{Key, Operation, Outcome, Version};
+use crate::message::{CallError, Range};
+use crate::peer::Peer;
+use crate::replication::Durability;
+use crate::ring::{Caller, Token};
+use crate::time::Time;
+
+/// How long a link rests after a frame that did not get through.
+const LINK_PAUSE: Duration = Duration::from_millis(40);
+
+/// A write as a client sends it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WriteRequest {
+    /// The key's place.
+    pub id: Id,
+    /// The key.
+    pub key: Key,
+    /// What is to be done.
+    pub operation: Operation,
+    /// Its name, if it may be sent again.
+    pub by: Option<WriteId>,
+}
+
+/// The replica below.
+#[derive(Clone, Debug)]
+struct Below {
+    peer: Peer,
+    store: StoreId,
+    serving: bool,
+    acked: Sequence,
+    sent: Sequence,
+    /// The watermark that was told last.
+    told_durable: Sequence,
+    in_flight: usize,
+    /// Since when something is unacknowledged.
+    waiting_since: Option<Time>,
+    pause_until: Time,
+}
+
+/// The replica above.
+#[derive(Clone, Debug)]
+struct Above {
+    peer: Peer,
+    told: Sequence,
+    in_flight: bool,
+    pause_until: Time,
+}
+
+/// See the [module](self).
+#[derive(Clone, Debug)]
+pub struct Replica {
+    epoch: Epoch,
+    range: Range,
+    chain: Vec<(Link, Peer)>,
+    at: usize,
+    last: Sequence,
+    durable: Sequence,
+    durable_above: Sequence,
+    committed: Sequence,
+    /// Entries behind `oldest`, up to `last`.
+    log: VecDeque<Arc<LogEntry>>,
+    oldest: Sequence,
+    dirty: BTreeMap<Key, Sequence>,
+    wedged: Option<Epoch>,
+    below: Option<Below>,
+    above: Option<Above>,
+    results: Results,
+    writers: VecDeque<(Sequence, Caller, Outcome)>,
+    readers: Vec<(Sequence, Caller)>,
+    pub(super) fill: Option<Fill>,
+    broken: bool,
+    leveling: bool,
+}
+
+/// From where a replica begins.
+#[derive(Clone, Debug)]
+pub(super) struct Begin {
+    pub(super) base: Sequence,
+    pub(super) results: Results,
+    /// What is to be filled; none: the copy is complete.
+    pub(super) fill: Option<Fill>,
+}
+
+impl Replica {
+    /// This node's replica in an active range; none if it is not in the chain.
+    pub(super) fn new(
+        epoch: Epoch,
+        active: &Active,
+        me: (StoreId, Incarnation),
+        peers: impl Fn(StoreId) -> Option<Peer>,
+        begin: Begin,
+        now: Time,
+    ) -> Option<Replica> {
+        // A member that was forgotten has no address; it will be replaced, and is skipped till then.
+        let chain: Vec<(Link, Peer)> =
+            active.chain.iter().filter_map(|link| Some((*link, peers(link.store)?))).collect();
+        let at = chain.iter().position(|(link, _)| link.is(me.0, me.1))?;
+        let Begin { base, results, fill } = begin;
+        let below = chain.get(at + 1).map(|(link, peer)| Below {
+            peer: peer.clone(),
+            store: link.store,
+            serving: link.serving,
+            acked: base,
+            sent: base,
+            told_durable: base,
+            in_flight: 0,
+            waiting_since: None,
+            pause_until: now,
+        });
+        let above = at.checked_sub(1).and_then(|above| chain.get(above)).map(|(_, peer)| Above {
+            peer: peer.clone(),
+            told: base,
+            in_flight: false,
+            pause_until: now,
+        });
+        Some(Replica {
+            epoch,
+            range: active.range,
+            at,
+            last: base,
+            durable: base,
+            durable_above: base,
+            committed: base,
+            log: VecDeque::new(),
+            oldest: base,
+            dirty: BTreeMap::new(),
+            wedged: None,
+            below,
+            above,
+            results,
+            writers: VecDeque::new(),
+            readers: Vec::new(),
+            fill,
+            broken: false,
+            leveling: false,
+            chain,
+        })
+    }
+
+    // Getters.
+
+    /// Its epoch.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Which identifiers.
+    pub fn range(&self) -> Range {
+        self.range
+    }
+
+    /// Its chain: links with their addresses, the head first.
+    pub fn chain(&self) -> &[(Link, Peer)] {
+        &self.chain
+    }
+
+    /// Does it have everything, and so answer?
+    pub fn is_serving(&self) -> bool {
+        self.chain[self.at].0.serving
+    }
+
+    /// Does it order the writes?
+    pub fn is_head(&self) -> bool {
+        self.is_serving() && self.at == 0
+    }
+
+    /// Does it commit the writes?
+    pub fn is_tail(&self) -> bool {
+        self.is_serving() && self.below.as_ref().is_none_or(|below| !below.serving)
+    }
+
+    /// The end of its log.
+    pub fn last(&self) -> Sequence {
+        self.last
+    }
+
+    /// Known to be committed up to here.
+    pub fn committed(&self) -> Sequence {
+        self.committed
+    }
+
+    /// Does it take and answer nothing any more?
+    pub fn is_wedged(&self) -> bool {
+        self.wedged.is_some()
+    }
+
+    /// Keys with a write that is not known to be committed.
+    pub fn dirty(&self) -> usize {
+        self.dirty.len()
+    }
+
+    /// Is the key one of them?
+    pub fn is_dirty(&self, key: &Key) -> bool {
+        self.dirty.contains_key(key)
+    }
+
+    /// The results that it keeps.
+    pub fn results(&self) -> &Results {
+        &self.results
+    }
+
+    /// Who orders the writes.
+    pub fn head(&self) -> &Peer {
+        &self.chain[0].1
+    }
+
+    /// Who commits the writes.
+    pub fn tail(&self) -> &Peer {
+        let serving = self.chain.iter().rev().find(|(link, _)| link.serving);
+        serving.map_or(&self.chain[0].1, |(_, peer)| peer)
+    }
+
+    /// What is below it, and is silent for longer than that.
+    pub(super) fn silent_below(&self, now: Time, limit: Duration) -> Option<StoreId> {
+        let below = self.below.as_ref().filter(|_| self.wedged.is_none())?;
+        below.waiting_since.filter(|since| now.since(*since) > limit).map(|_| below.store)
+    }
+
+    /// What it says to the leader. Under `sync` only what is on disk counts.
+    pub(super) fn report(&self) -> Report {
+        let copy = if self.broken {
+            Copy::Broken
+        } else if self.is_serving() {
+            Copy::Serving
+        } else if self.fill.as_ref().is_none_or(Fill::is_done) {
+            Copy::Synced
+        } else {
+            Copy::Syncing
+        };
+        // A log that is still on its way to the disk is reported when it is there.
+        let wedged = self.wedged.filter(|_| self.durable >= self.last);
+        Report { epoch: self.epoch, wedged, last: self.last, copy }
+    }
+
+    pub(super) fn holding(&self) -> Holding {
+        Holding {
+            epoch: self.epoch,
+            range: self.range,
+            serving: self.is_serving(),
+            last: self.last,
+            floor: self.results.floor(),
+        }
+    }
+
+    fn version(&self, sequence: Sequence) -> Version {
+        Version { epoch: self.epoch.0, sequence: sequence.0 }
+    }
+
+    /// The version up to which an absent key has been absent.
+    pub(super) fn as_of(&self) -> Version {
+        self.version(if self.is_tail() { self.committed } else { self.last })
+    }
+
+    // Writes, at the head.
+
+    /// Is there room for another write?
+    pub(super) fn is_full(&self, limit: usize) -> bool {
+        let uncommitted = self.last.0.saturating_sub(self.committed.0);
+        usize::try_from(uncommitted).is_ok_and(|count| count >= limit)
+    }
+
+    /// Decides a write, or finds that it was decided before; its answer comes when it is committed.
+    pub(super) fn write(
+        &mut self,
+        context: &mut Context,
+        caller: Caller,
+        request: WriteRequest,
+        current: Option<Version>,
+        leased: bool,
+    ) {
+        let known = request.by.and_then(|by| self.results.get(by.client, by.sequence)).copied();
+        if let Some(kept) = known {
+            // Of an earlier epoch: committed before this one began.
+            let at = if kept.at.epoch == self.epoch.0 { Sequence(kept.at.sequence) } else { Sequence(0) };
+            if at <= self.committed {
+                let reply = Reply::Done { outcome: kept.outcome, at: kept.at };
+                context.effects.push(Effect::Reply { caller, reply });
+            } else {
+                let place = self.writers.partition_point(|(sequence, ..)| *sequence <= at);
+                self.writers.insert(place, (at, caller, kept.outcome));
+            }
+            return;
+        }
+        let sequence = self.last.next();
+        let (mutation, outcome) = decide(request.operation, current, self.version(sequence));
+        let WriteRequest { id, key, by, .. } = request;
+        let action = Action::Write(Write { id, key, mutation, outcome, by });
+        self.writers.push_back((sequence, caller, outcome));
+        self.append(context, vec![Arc::new(LogEntry { sequence, action })]);
+        self.advance(context, leased);
+    }
+
+    /// Drops results that nobody will ask for any more.
+    pub(super) fn raise_floor(&mut self, context: &mut Context, floor: u64, leased: bool) {
+        if self.wedged.is_some() || !self.is_head() || floor <= self.results.floor() {
+            return;
+        }
+        let entry = LogEntry { sequence: self.last.next(), action: Action::Floor(floor) };
+        self.append(context, vec![Arc::new(entry)]);
+        self.advance(context, leased);
+    }
+
+    /// Takes entries that are the next ones.
+    fn append(&mut self, context: &mut Context, entries: Vec<Arc<LogEntry>>) {
+        let mut forgotten = Vec::new();
+        for entry in &entries {
+            assert_eq!(entry.sequence, self.last.next(), "a log has no gaps");
+            self.last = entry.sequence;
+            match &entry.action {
+                Action::Write(write) => {
+                    let at = self.version(entry.sequence);
+                    forgotten.extend(self.results.record(write, at));
+                    if write.mutation != Mutation::Nothing {
+                        if self.chain[self.at].0.serving {
+                            self.dirty.insert(write.key.clone(), entry.sequence);
+                        }
+                        if let Some(fill) = &mut self.fill {
+                            fill.written(&write.key);
+                        }
+                    }
+                }
+                Action::Floor(floor) => forgotten.extend(self.results.raise(*floor)),
+            }
+            self.log.push_back(Arc::clone(entry));
+        }
+        if context.settings.replication.durability != Durability::Sync {
+            self.durable = self.last;
+        }
+        let holding = self.holding();
+        context.effects.push(Effect::Store { entries, forgotten, holding });
+    }
+
+    /// Entries are on disk up to there.
+    pub(super) fn persisted(&mut self, context: &mut Context, sequence: Sequence, leased: bool) {
+        self.durable = self.durable.max(sequence.min(self.last));
+        if self.wedged.is_some() && self.durable == self.last {
+            context.urgent = true;
+        }
+        self.advance(context, leased);
+    }
+
+    // Along the chain.
+
+    /// Does everything that has become possible: commits, answers, sends down, tells above, forgets.
+    pub(super) fn advance(&mut self, context: &mut Context, leased: bool) {
+        if self.wedged.is_none() {
+            self.commit(leased);
+            self.send_down(context);
+            self.tell_above(context);
+        }
+        self.settle(context);
+        self.trim(context.settings.log_max);
+    }
+
+    fn everywhere_durable(&self) -> Sequence {
+        if self.at == 0 { self.durable } else { self.durable.min(self.durable_above) }
+    }
+
+    /// The last serving replica commits what it has, and under `sync` what all have on disk.
+    fn commit(&mut self, leased: bool) {
+        if self.is_tail() && leased {
+            let upto = self.everywhere_durable().min(self.last);
+            self.commit_upto(upto);
+        }
+    }
+
+    fn commit_upto(&mut self, upto: Sequence) {
+        if upto <= self.committed {
+            return;
+        }
+        let from = usize::try_from(self.committed.0.saturating_sub(self.oldest.0)).unwrap_or(usize::MAX);
+        for entry in self.log.iter().skip(from).take_while(|entry| entry.sequence <= upto) {
+            if let Some(write) = entry.write()
+                && self.dirty.get(&write.key) == Some(&entry.sequence)
+            {
+                self.dirty.remove(&write.key);
+            }
+        }
+        self.committed = upto;
+    }
+
+    /// Answers who waited for what is committed now.
+    fn settle(&mut self, context: &mut Context) {
+        while let Some((sequence, caller, outcome)) = self.writers.front().copied() {
+            if sequence > self.committed {
+                break;
+            }
+            self.writers.pop_front();
+            let reply = Reply::Done { outcome, at: self.version(sequence) };
+            context.effects.push(Effect::Reply { caller, reply });
+        }
+        let committed = self.committed;
+        self.readers.retain(|(sequence, caller)| {
+            if *sequence <= committed {
+                context.effects.push(Effect::Reply { caller: *caller, reply: Reply::ReadAgain });
+            }
+            *sequence > committed
+        });
+    }
+
+    fn send_down(&mut self, context: &mut Context) {
+        let durable = self.everywhere_durable();
+        loop {
+            let Some(below) = &mut self.below else { return };
+            if below.in_flight >= context.settings.frames_in_flight || below.pause_until > context.now {
+                return;
+            }
+            below.sent = below.sent.max(below.acked);
+            let news = below.serving && below.told_durable < durable;
+            // While all frames are out, what is written waits, and travels together in the next one.
+            let waiting = self.last.0.saturating_sub(below.sent.0);
+            if waiting == 0 && !(news && below.in_flight == 0) {
+                return;
+            }
+            let skip = usize::try_from(below.sent.0.saturating_sub(self.oldest.0)).unwrap_or(usize::MAX);
+            let (mut bytes, mut entries) = (0, Vec::new());
+            for entry in self.log.iter().skip(skip) {
+                bytes += entry.size();
+                if bytes > context.settings.frame_bytes && !entries.is_empty() {
+                    break;
+                }
+                entries.push(Arc::clone(entry));
+            }
+            let after = below.sent;
+            let upto = entries.last().map_or(below.sent, |entry| entry.sequence);
+            below.sent = upto;
+            below.told_durable = durable;
+            below.in_flight += 1;
+            if below.waiting_since.is_none() && below.acked < upto {
+                below.waiting_since = Some(context.now);
+            }
+            let request = ChainRequest::Frame { epoch: self.epoch, oldest: self.oldest, entries, durable };
+            let task = Task::Frame { epoch: self.epoch, after, upto };
+            context.call(&below.peer, request, task);
+        }
+    }
+
+    fn tell_above(&mut self, context: &mut Context) {
+        let committed = self.committed;
+        if !self.is_serving() {
+            return;
+        }
+        let Some(above) = &mut self.above else { return };
+        if above.in_flight || above.told >= committed || above.pause_until > context.now {
+            return;
+        }
+        above.told = committed;
+        above.in_flight = true;
+        let request = ChainRequest::Committed { epoch: self.epoch, sequence: committed };
+        context.call(&above.peer, request, Task::Committed { epoch: self.epoch });
+    }
+
+    /// Forgets entries that nobody below needs: what is committed and acknowledged. For a newcomer only so many are
+    /// kept; if it needs older ones it begins anew.
+    fn trim(&mut self, log_max: usize) {
+        let needed = self.below.as_ref().map_or(self.last, |below| below.acked);
+        let may_go = if !self.is_serving() {
+            needed
+        } else if self.below.as_ref().is_some_and(|below| !below.serving) && self.log.len() > log_max {
+            self.committed
+        } else {
+            self.committed.min(needed)
+        };
+        while self.log.front().is_some_and(|entry| entry.sequence <= may_go) {
+            self.oldest = self.oldest.next();
+            self.log.pop_front();
+        }
+    }
+
+    /// A frame from above.
+    pub(super) fn frame(
+        &mut self,
+        context: &mut Context,
+        oldest: Sequence,
+        entries: Vec<Arc<LogEntry>>,
+        durable: Sequence,
+        leased: bool,
+    ) -> ChainResponse {
+        if self.wedged.is_some() || self.at == 0 {
+            return ChainResponse::NotMine;
+        }
+        if oldest > self.last && !self.broken {
+            // Only a newcomer's log is not waited for.
+            self.broken = true;
+            context.urgent = true;
+            context.changed(Change::Broken(self.epoch));
+        }
+        let mut next = self.last;
+        let fresh: Vec<Arc<LogEntry>> = entries
+            .into_iter()
+            .filter(|entry| {
+                let is_next = entry.sequence == next.next();
+                next = if is_next { entry.sequence } else { next };
+                is_next
+            })
+            .collect();
+        if !fresh.is_empty() && !self.broken {
+            self.append(context, fresh);
+        }
+        self.durable_above = self.durable_above.max(durable);
+        self.advance(context, leased);
+        ChainResponse::Accepted { last: self.last, committed: self.committed }
+    }
+
+    /// A frame was answered, or not.
+    pub(super) fn frame_answered(
+        &mut self,
+        context: &mut Context,
+        (after, upto): (Sequence, Sequence),
+        result: &Result<ChainResponse, CallError>,
+        leased: bool,
+    ) {
+        let now = context.now;
+        let Some(below) = &mut self.below else { return };
+        below.in_flight = below.in_flight.saturating_sub(1);
+        match result {
+            Ok(ChainResponse::Accepted { last, committed }) => {
+                if *last > below.acked {
+                    below.acked = *last;
+                    below.waiting_since = (below.acked < below.sent).then_some(now);
+                }
+                if below.acked >= below.sent {
+                    below.waiting_since = None;
+                }
+                if *last < after {
+                    // It lacks something before this frame: again from there.
+                    below.sent = below.acked;
+                    below.pause_until = now + LINK_PAUSE / 8;
+                }
+                let committed = (*committed).min(self.last);
+                if below.serving && self.wedged.is_none() {
+                    self.commit_upto(committed);
+                }
+            }
+            Ok(_) | Err(_) => {
+                below.sent = below.acked;
+                below.told_durable = Sequence(0);
+                below.pause_until = now + LINK_PAUSE;
+                if upto > below.acked && below.waiting_since.is_none() {
+                    below.waiting_since = Some(now);
+                }
+            }
+        }
+        self.advance(context, leased);
+    }
+
+    /// News from below.
+    pub(super) fn committed_below(&mut self, context: &mut Context, upto: Sequence, leased: bool) {
+        if self.wedged.is_none() && !self.is_tail() && self.is_serving() {
+            self.commit_upto(upto.min(self.last));
+        }
+        self.advance(context, leased);
+    }
+
+    /// The news arrived above, or not.
+    pub(super) fn told_above(&mut self, context: &mut Context, arrived: bool, leased: bool) {
+        if let Some(above) = &mut self.above {
+            above.in_flight = false;
+            if !arrived {
+                above.told = Sequence(0);
+                above.pause_until = context.now + LINK_PAUSE;
+            }
+        }
+        self.advance(context, leased);
+    }
+
+    // Reads.
+
+    /// Waits until what the key holds is committed.
+    pub(super) fn read_waits(&mut self, caller: Caller, key: &Key) {
+        let sequence = self.dirty.get(key).copied().unwrap_or(self.committed);
+        self.readers.push((sequence, caller));
+    }
+
+    // Filling.
+
+    /// Does the next thing for filling it, if it is to be filled.
+    pub(super) fn advance_fill(&mut self, context: &mut Context) {
+        let source = self.tail().clone();
+        let Some(fill) = self.fill.as_mut().filter(|_| self.wedged.is_none() && !self.broken) else { return };
+        if fill.advance(context, self.epoch, &source, self.last) {
+            self.filled(context);
+        }
+    }
+
+    /// What was stored so far is on disk.
+    pub(super) fn fill_persisted(&mut self, context: &mut Context, token: Token) {
+        if self.fill.as_mut().is_some_and(|fill| fill.persisted(token)) {
+            self.filled(context);
+        }
+    }
+
+    fn filled(&self, context: &mut Context) {
+        context.urgent = true;
+        context.changed(Change::Synced(self.epoch));
+    }
+
+    /// Results that the source keeps.
+    pub(super) fn adopt_results(
+        &mut self,
+        context: &mut Context,
+        results: Vec<(ResultId, KeptResult)>,
+        floor: u64,
+    ) {
+        self.results.adopt(&results, floor);
+        context.effects.push(Effect::Keep(results));
+    }
+
+    // The end of the epoch.
+
+    /// Takes no writes and serves no reads from now on, for this change.
+    pub(super) fn wedge(&mut self, context: &mut Context, change: Epoch) {
+        if self.wedged.is_some_and(|earlier| earlier >= change) {
+            return;
+        }
+        if self.wedged.is_none() {
+            context.changed(Change::Wedged(self.epoch));
+        }
+        self.wedged = Some(change);
+        self.leveling = false;
+        context.urgent = true;
+        for (_, caller) in self.readers.drain(..) {
+            context.effects.push(Effect::Reply { caller, reply: Reply::ReadAgain });
+        }
+    }
+
+    /// Fetches what it lacks.
+    pub(super) fn level(&mut self, context: &mut Context, from: &Peer, base: Sequence) {
+        if self.wedged.is_none() || self.leveling || self.broken || self.last >= base {
+            return;
+        }
+        self.leveling = true;
+        let request = ChainRequest::Level { epoch: self.epoch, after: self.last };
+        context.call(from, request, Task::Level { epoch: self.epoch });
+    }
+
+    /// The log behind a sequence, as much as fits.
+    pub(super) fn log_after(&self, after: Sequence, bytes_max: usize) -> ChainResponse {
+        let skip = after.0.saturating_sub(self.oldest.0);
+        let (mut bytes, mut entries) = (0, Vec::new());
+        if after >= self.oldest {
+            for entry in self.log.iter().skip(usize::try_from(skip).unwrap_or(usize::MAX)) {
+                bytes += entry.size();
+                if bytes > bytes_max && !entries.is_empty() {
+                    break;
+                }
+                entries.push(Arc::clone(entry));
+            }
+        }
+        ChainResponse::Log { entries, oldest: self.oldest }
+    }
+
+    /// The part of the log that was fetched.
+    pub(super) fn levelled(&mut self, context: &mut Context, result: Result<ChainResponse, CallError>) {
+        self.leveling = false;
+        let Ok(ChainResponse::Log { entries, oldest }) = result else { return };
+        if self.wedged.is_none() || self.broken {
+            return;
+        }
+        if oldest > self.last {
+            self.broken = true;
+            context.changed(Change::Broken(self.epoch));
+        }
+        let fresh: Vec<Arc<LogEntry>> =
+            entries.into_iter().filter(|entry| entry.sequence > self.last).collect();
+        let fits = fresh.first().is_some_and(|entry| entry.sequence == self.last.next());
+        if fits && !self.broken {
+            self.append(context, fresh);
+        }
+        context.urgent = true;
+    }
+
+    /// The epoch has ended; `base` is how far it got, if that is known. Who waited is told what is certain.
+    pub(super) fn end(&mut self, context: &mut Context, base: Option<Sequence>) {
+        for (sequence, caller, outcome) in self.writers.drain(..) {
+            let reply = if base.is_some_and(|base| sequence <= base) {
+                Reply::Done { outcome, at: Version { epoch: self.epoch.0, sequence: sequence.0 } }
+            } else {
+                Reply::Unknown("the chain changed while the write was on its way")
+            };
+            context.effects.push(Effect::Reply { caller, reply });
+        }
+        for (_, caller) in self.readers.drain(..) {
+            context.effects.push(Effect::Reply { caller, reply: Reply::ReadAgain });
+        }
+        context.changed(Change::Ended(self.epoch));
+    }
+}
+
+/// What an operation does to a key that has this version now.
+fn decide(operation: Operation, current: Option<Version>, next: Version) -> (Mutation, Outcome) {
+    match operation {
+        Operation::CompareAndSwap { expected, .. } if expected != current => {
+            (Mutation::Nothing, Outcome::Conflict(current))
+        }
+        Operation::Put(value) | Operation::CompareAndSwap { value: Some(value), .. } => {
+            (Mutation::Put(value), Outcome::Written(next))
+        }
+        Operation::Delete | Operation::CompareAndSwap { value: None, .. } => {
+            let mutation = if current.is_some() { Mutation::Remove } else { Mutation::Nothing };
+            (mutation, Outcome::Deleted(current))
+        }
+    }
+}
