@@ -6,6 +6,7 @@
 //! command that replays it.
 
 pub mod client;
+pub mod history;
 pub mod invariants;
 pub mod jobs;
 pub mod network;
