@@ -18,7 +18,7 @@ pub const AWAITS: &[Awaits] = &[
     ("put_many", &["find", "describe", "apply_many"]),
     ("get_many", &["find", "describe", "read_many"]),
     ("lookup", &["find"]),
-    ("connect", &["find", "grant"]),
+    ("connect", &["find", "grant", "propose"]),
     ("update_numbers", &["describe", "adopt"]),
     ("update_finger_table", &["describe", "start_refresh", "refresh_report"]),
     // Client-facing: from the node's own state.
@@ -27,7 +27,9 @@ pub const AWAITS: &[Awaits] = &[
     ("scan", &[]),
     ("fingers", &[]),
     ("status", &[]),
-    ("depart", &[]),
+    ("depart", &["propose"]),
+    ("forget", &["propose"]),
+    ("recover", &["accept_loss"]),
     // Between nodes: from the node's own state.
     ("ping", &[]),
     ("neighbours", &[]),
@@ -45,6 +47,18 @@ pub const AWAITS: &[Awaits] = &[
     ("read", &[]),
     ("apply_many", &[]),
     ("read_many", &[]),
+    // Chains.
+    ("heartbeat", &[]),
+    ("poke", &[]),
+    ("frame", &[]),
+    ("committed", &[]),
+    ("level", &[]),
+    ("list", &[]),
+    ("fetch", &[]),
+    ("results", &[]),
+    ("group", &[]),
+    ("propose", &[]),
+    ("accept_loss", &[]),
 ];
 
 /// Handlers that may wait for a bounded event of their own node's state machine, and for which.

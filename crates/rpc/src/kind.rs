@@ -47,11 +47,11 @@ kind!(
     /// Calls of [`Chordata`](crate::service::Chordata).
     ForClients, Client, ChordataRequest, ChordataResponse,
     Put Get GetNode GetConnInfo Connect UpdateNumbers UpdateFingerTable Delete CompareAndSwap PutMany GetMany Scan
-    Find Lookup Fingers Depart Status
+    Find Lookup Fingers Depart Status Forget Recover
 );
 
 kind!(
     /// Calls of [`Ring`](crate::service::Ring).
     ForRing, Ring, RingRequest, RingResponse,
-    Ask Apply Read ApplyMany ReadMany
+    Ask Apply Read ApplyMany ReadMany Chain Group Propose AcceptLoss
 );

@@ -6,12 +6,15 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use chordata_protocol::chain::view::{Epoch, Incarnation, Sequence, StoreId, View};
+use chordata_protocol::chain::{Applied, ChainRequest, ChainResponse, Command, WriteId};
 use chordata_protocol::message::{Candidate, Found};
 use chordata_protocol::peer::Successor;
 use chordata_protocol::procedure::lookup::Hop;
 use chordata_protocol::{
-    Address, BadInput, Id, Key, Operation, Outcome, Peer, Placement, Policy, Range, Record, Request,
-    Response, Stamp, Value, Version,
+    Address, BadInput, Id, Key, Lease, Operation, Outcome, Peer, Placement, Policy, Range, Record, Replication,
+    Request, Response, Stamp, Value, Version,
 };
 use serde::{Deserialize, Serialize};
 
@@ -31,11 +34,13 @@ pub struct Options {
     pub route: Route,
     /// Answer the path as well?
     pub trace: bool,
+    /// A write's name, if it may be sent again. Of many writes the first has this sequence, the others those behind it.
+    pub by: Option<WriteId>,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { route: Route::Entry(Policy::Finger), trace: false }
+        Options { route: Route::Entry(Policy::Finger), trace: false, by: None }
     }
 }
 
@@ -57,8 +62,20 @@ pub struct Trip {
 pub struct Answer<T> {
     /// The result.
     pub result: T,
+    /// Where it stands in the order of the key's writes: a write's own place; for a read that found nothing, up to where
+    /// nothing is there. None where no chain keeps the key, or the result says it.
+    pub at: Option<Version>,
     /// The way to it.
     pub trip: Trip,
+}
+
+/// A result with its place in the order of the key's writes, where there is one.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Placed<T> {
+    /// The result.
+    pub result: T,
+    /// See [`Answer::at`].
+    pub at: Option<Version>,
 }
 
 /// Why a request was not, or perhaps not, carried out: named by what the caller does next.
@@ -76,6 +93,10 @@ pub enum Error {
     /// Try again later. Nothing was changed.
     #[error("not possible now: {0}")]
     Unavailable(String),
+    /// Look before trying again: this sending did nothing, an earlier one may have. If there was none, send it under a
+    /// new name, as first sent in this view.
+    #[error("this write was sent first so long ago that nobody knows any more whether it was done")]
+    TooOld(u64),
     /// Try again later, more slowly. Nothing was changed.
     #[error("the server has too much to do: try again later")]
     Overloaded,
@@ -96,6 +117,9 @@ pub enum Error {
     /// Join another cluster: there is no place left.
     #[error("this ring of {0} bits is full: every place is taken")]
     RingFull(u8),
+    /// Join with another store.
+    #[error("{0}")]
+    Barred(String),
     /// Join with another id.
     #[error("the id {0:?} is taken by {1}")]
     IdTaken(Id, Address),
@@ -137,6 +161,10 @@ pub struct Joiner {
     pub address: Address,
     /// Which place it wants.
     pub placement: Placement,
+    /// Its store: 128 bits that name it for ever.
+    pub store: u128,
+    /// How often that store has been started.
+    pub incarnation: u64,
 }
 
 /// What all nodes of a cluster have in common.
@@ -148,6 +176,10 @@ pub struct ClusterSettings {
     pub bits: u8,
     /// The length of successor lists.
     pub successors: u8,
+    /// How data is kept; none: in a single copy, in memory, which is handed over when nodes join and leave.
+    pub replication: Option<Replication>,
+    /// The lease of chains.
+    pub lease: Lease,
 }
 
 /// Names a cluster for ever: 128 random bits.
@@ -308,6 +340,60 @@ pub struct Status {
     pub known: u32,
     /// Nodes that did not answer when this one last asked them.
     pub silent: Vec<Peer>,
+    /// Its part in chains; none where no chains keep the data.
+    pub chain: Option<ChainStatus>,
+}
+
+/// What a node knows of chains, and its part in them.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ChainStatus {
+    /// Its store.
+    pub store: StoreId,
+    /// How often that has been started.
+    pub incarnation: Incarnation,
+    /// The newest view that it has.
+    pub view: Option<View>,
+    /// Who leads the coordinator's group, as far as it knows.
+    pub leader: Option<Peer>,
+    /// Who votes in that group, as far as it knows.
+    pub voters: Vec<StoreId>,
+    /// Its replicas.
+    pub replicas: Vec<ReplicaStatus>,
+}
+
+/// What a node knows of one of its replicas.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ReplicaStatus {
+    /// Which epoch.
+    pub epoch: Epoch,
+    /// Of which range.
+    pub range: Range,
+    /// What it does in the chain.
+    pub role: Role,
+    /// The end of its log.
+    pub last: Sequence,
+    /// Known to be committed up to here.
+    pub committed: Sequence,
+    /// Does it take and answer nothing, as the chain is being changed?
+    pub wedged: bool,
+    /// Does it have a lease now?
+    pub leased: bool,
+}
+
+/// A replica's part in its chain.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// It orders the writes.
+    Head,
+    /// It passes them on.
+    Middle,
+    /// It commits them.
+    Tail,
+    /// It does both: nobody else serves.
+    Only,
+    /// It is being filled.
+    Syncing,
 }
 
 /// For clients. Every method is one call and one answer; see the module's words on recursion.
@@ -353,6 +439,10 @@ pub trait Chordata {
     async fn depart() -> Result<(), Error>;
     /// How this node is.
     async fn status() -> Result<Status, Error>;
+    /// The member with this id will not come back: others take its place, and its store is barred.
+    async fn forget(id: Id) -> Result<(), Error>;
+    /// An operator accepts that acknowledged writes may be lost where no complete copy is left.
+    async fn recover() -> Result<(), Error>;
 }
 
 /// For other nodes. Every method is answered from this node's own state.
@@ -361,11 +451,19 @@ pub trait Ring {
     /// A message of the ring protocol.
     async fn ask(request: Request) -> Response;
     /// Changes a key that this node serves.
-    async fn apply(key: Key, operation: Operation) -> Result<Outcome, Error>;
+    async fn apply(key: Key, operation: Operation, by: Option<WriteId>) -> Result<Placed<Outcome>, Error>;
     /// Reads a key that this node serves.
-    async fn read(key: Key) -> Result<Option<Record>, Error>;
+    async fn read(key: Key) -> Result<Placed<Option<Record>>, Error>;
     /// Changes many keys that this node serves; an answer per key.
-    async fn apply_many(entries: Vec<(Key, Operation)>) -> Vec<Result<Outcome, Error>>;
+    async fn apply_many(entries: Vec<(Key, Operation, Option<WriteId>)>) -> Vec<Result<Outcome, Error>>;
     /// Reads many keys that this node serves; an answer per key.
     async fn read_many(keys: Vec<Key>) -> Vec<Result<Option<Record>, Error>>;
+    /// A message of chains.
+    async fn chain(request: ChainRequest) -> ChainResponse;
+    /// A message of the coordinator's group.
+    async fn group(message: Bytes) -> Result<Bytes, Error>;
+    /// Has the group agree on a command; only its leader does.
+    async fn propose(command: Command) -> Result<Applied, Error>;
+    /// An operator accepts that writes may be lost where no complete copy is left; only the group's leader takes it.
+    async fn accept_loss() -> Result<(), Error>;
 }

@@ -151,6 +151,21 @@ impl Member {
         self.leases.get(&epoch).copied()
     }
 
+    /// Whose member it is.
+    pub fn store(&self) -> StoreId {
+        self.context.store
+    }
+
+    /// In which life.
+    pub fn incarnation(&self) -> Incarnation {
+        self.context.incarnation
+    }
+
+    /// Does its view say that it is no member any more?
+    pub fn is_removed(&self) -> bool {
+        self.removed
+    }
+
     /// What it keeps from earlier lives.
     pub fn holdings(&self) -> impl Iterator<Item = &Holding> {
         self.holdings.values()

@@ -255,7 +255,8 @@ impl Ring {
     fn may_take(&self, range: Range) -> bool {
         let joined = range.high == self.me.id;
         let inherited = self.ownership.boundary.as_ref().is_some_and(|boundary| boundary.id == range.high);
-        self.phase == Phase::Member && self.ownership.outgoing.is_none() && (joined || inherited)
+        let takes = self.settings.owns_keys && self.phase == Phase::Member;
+        takes && self.ownership.outgoing.is_none() && (joined || inherited)
     }
 
     pub(super) fn take_chunk(

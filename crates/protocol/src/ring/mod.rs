@@ -306,7 +306,9 @@ impl Ring {
 
     fn start_alone(&mut self) {
         assert_eq!(self.phase, Phase::Outside, "a node starts once");
-        self.ownership.serve_everything(&self.me);
+        if self.settings.owns_keys {
+            self.ownership.serve_everything(&self.me);
+        }
         self.become_member();
     }
 

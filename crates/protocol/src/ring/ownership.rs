@@ -111,6 +111,7 @@ impl Ownership {
 impl Ring {
     /// May a request for this identifier be carried out here and now?
     pub fn admit(&self, id: Id) -> Admit {
+        assert!(self.settings.owns_keys, "chains decide who serves");
         if let Phase::Outside | Phase::Joining(_) = self.phase {
             return Admit::NotMember;
         }
@@ -203,7 +204,7 @@ impl Ring {
 
     /// The successor was notified and serves from there: must this node wait for its keys any longer?
     pub(super) fn consider_claim(&mut self, head: &Peer, serves_from: Option<Id>) {
-        if self.ownership.boundary.is_some() {
+        if self.ownership.boundary.is_some() || !self.settings.owns_keys {
             return;
         }
         if serves_from == Some(self.me.id) {

@@ -11,6 +11,8 @@ pub struct RingSettings {
     pub space: Space,
     /// The length of successor lists, r: the ring survives r-1 neighbours that die together.
     pub successors: usize,
+    /// Do the nodes of the ring say who serves which keys, and hand them over? If not, it only locates: chains decide.
+    pub owns_keys: bool,
     /// How often a node stabilizes when nothing happens.
     pub stabilize_every: Duration,
     /// How often a node looks one finger up again when nothing happens.
@@ -38,6 +40,7 @@ impl Default for RingSettings {
         RingSettings {
             space: Space::default(),
             successors: 4,
+            owns_keys: true,
             stabilize_every: Duration::from_millis(500),
             finger_every: Duration::from_secs(2),
             call_timeout: Duration::from_secs(1),

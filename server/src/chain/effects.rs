@@ -1,0 +1,325 @@
+//! Carrying out what the member and the coordinator want done.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use chordata_protocol::chain::message::LISTED_MAX;
+use chordata_protocol::chain::{
+    Applied, Change as Seen, ChainRequest, ChainResponse, Deed, Effect, Event, Occasion, Timer,
+};
+use chordata_protocol::key::Entry;
+use chordata_protocol::ring::Token;
+use chordata_protocol::{CallError, Durability, Key, Peer, Range, Version};
+use chordata_rpc::{CallFailure, within};
+use chordata_store::{Change, Engine, StoreError, transfer};
+use tracing::{debug, info, warn};
+
+use super::group::Agreement;
+use super::{Chain, notes};
+use crate::node::Node;
+
+/// How long a call about chains may take.
+const CALL_WITHIN: Duration = Duration::from_millis(500);
+/// How long an answer that waits for a round of the group may take.
+const HEARTBEAT_WITHIN: Duration = Duration::from_millis(900);
+/// Changes of the engine after which a batch is cut.
+const BATCH_MAX: usize = 4096;
+
+/// What is to be put into the engine in one batch.
+#[derive(Default)]
+struct Batch {
+    changes: Vec<Change>,
+    persisting: Vec<(chordata_protocol::chain::Epoch, chordata_protocol::chain::Sequence)>,
+    barriers: Vec<Token>,
+}
+
+impl Node {
+    /// Begins the effects, in their order; what they bring at once is handled before this returns.
+    pub(super) fn carry_chain(&self, chain: &mut Chain, engine: &mut dyn Engine, effects: Vec<Effect>) {
+        let now = self.now();
+        let mut batch = Batch::default();
+        let mut queue = std::collections::VecDeque::from(effects);
+        while let Some(effect) = queue.pop_front() {
+            if let Some(event) = self.carry_effect(chain, engine, &mut batch, effect) {
+                self.store(chain, engine, std::mem::take(&mut batch));
+                queue.extend(chain.member.handle(now, event));
+            }
+        }
+        self.store(chain, engine, batch);
+    }
+
+    fn carry_effect(
+        &self,
+        chain: &mut Chain,
+        engine: &mut dyn Engine,
+        batch: &mut Batch,
+        effect: Effect,
+    ) -> Option<Event> {
+        match effect {
+            Effect::Call { token, to, request } => self.chain_call(token, to, request),
+            Effect::Answer { caller, response } => {
+                if let Some(answer) = chain.answers.remove(&caller) {
+                    // Whoever asked may have gone away.
+                    let _ = answer.send(response);
+                }
+            }
+            Effect::Reply { caller, reply } => {
+                if let Some(waiting) = chain.replies.remove(&caller) {
+                    let _ = waiting.send(reply);
+                }
+            }
+            Effect::Store { entries, forgotten, holding } => {
+                let epoch = holding.epoch;
+                batch.changes.extend(entries.iter().flat_map(|entry| notes::entry(epoch, entry)));
+                batch.changes.extend(forgotten.into_iter().map(notes::forget));
+                batch.changes.push(notes::hold(&holding));
+                batch.persisting.push((epoch, holding.last));
+            }
+            Effect::Fill(entries) => {
+                let space = self.space();
+                batch.changes.extend(entries.into_iter().map(|(key, record)| {
+                    let id = key.id(space);
+                    match record {
+                        Some(record) => Change::Put(id, key, record),
+                        None => Change::Remove(id, key),
+                    }
+                }));
+            }
+            Effect::Keep(results) => {
+                batch.changes.extend(results.iter().map(|(id, result)| notes::keep(*id, result)));
+            }
+            Effect::Hold { holding, released } => {
+                batch.changes.extend(holding.as_ref().map(notes::hold));
+                batch.changes.extend(released.into_iter().map(notes::release));
+            }
+            Effect::Persist(token) => batch.barriers.push(token),
+            Effect::Erase(range) => {
+                self.store(chain, engine, std::mem::take(batch));
+                self.must(transfer::erase(engine, range));
+                batch.changes.extend(self.must(notes::drop_results(engine, range)).unwrap_or_default());
+            }
+            Effect::DropResults(range) => {
+                self.store(chain, engine, std::mem::take(batch));
+                batch.changes.extend(self.must(notes::drop_results(engine, range)).unwrap_or_default());
+            }
+            Effect::AnswerListed { caller, range, after, last } => {
+                self.store(chain, engine, std::mem::take(batch));
+                let response = match self.must(list(engine, self.space(), range, after, None, LISTED_MAX)) {
+                    Some((keys, end)) => ChainResponse::Listed { keys, end, last },
+                    None => ChainResponse::NotMine,
+                };
+                return self.carry_effect(chain, engine, batch, Effect::Answer { caller, response });
+            }
+            Effect::AnswerFetched { caller, keys, bytes_max } => {
+                self.store(chain, engine, std::mem::take(batch));
+                let found: Option<Vec<Entry>> =
+                    self.must(transfer::read_keys(engine, self.space(), keys, bytes_max));
+                let response = found.map_or(ChainResponse::NotMine, ChainResponse::Fetched);
+                return self.carry_effect(chain, engine, batch, Effect::Answer { caller, response });
+            }
+            Effect::List { token, range, after, upto } => {
+                self.store(chain, engine, std::mem::take(batch));
+                let found = self.must(list(engine, self.space(), range, after, upto, usize::MAX));
+                let keys = found.map(|(keys, _)| keys).unwrap_or_default();
+                return Some(Event::Listed { token, keys });
+            }
+            Effect::SetTimer { timer: Timer::Beat, after } => {
+                let node = self.clone();
+                let task = tokio::spawn(async move {
+                    tokio::time::sleep(after).await;
+                    node.chain_event(Event::Timer(Timer::Beat));
+                });
+                if let Some(earlier) = chain.beat.replace(task.abort_handle()) {
+                    earlier.abort();
+                }
+            }
+            Effect::Changed(change) => {
+                if let Seen::View(view) = &change {
+                    batch.changes.push(notes::view(view));
+                }
+                self.chain_changed(&change);
+            }
+        }
+        None
+    }
+
+    /// Puts a batch into the engine, and remembers what waits for its being on disk.
+    fn store(&self, chain: &mut Chain, engine: &mut dyn Engine, batch: Batch) {
+        let Batch { mut changes, persisting, barriers } = batch;
+        let mut ticket = engine.applied();
+        while !changes.is_empty() {
+            let rest = changes.split_off(changes.len().min(BATCH_MAX));
+            if let Some(applied) = self.must(engine.apply(changes)) {
+                ticket = applied;
+            }
+            changes = rest;
+            self.wake_committer(engine.overlay_bytes());
+        }
+        if chain.durability == Durability::Sync {
+            for (epoch, sequence) in persisting {
+                chain.persisting.entries.entry(epoch).or_default().push((ticket, sequence));
+            }
+            let waits = !barriers.is_empty();
+            chain.persisting.barriers.extend(barriers.into_iter().map(|token| (ticket, token)));
+            if waits {
+                self.wake_committer(usize::MAX);
+            }
+        }
+    }
+
+    /// A store that has failed ends the process: what is on its disk is not known any more.
+    pub(crate) fn must<T>(&self, result: Result<T, StoreError>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(error) if error.is_survivable() => {
+                warn!(node = %self.me().address, %error, "a stored record cannot be read");
+                None
+            }
+            Err(error) => crate::node::fatal(&error),
+        }
+    }
+
+    fn chain_call(&self, token: Token, to: Peer, request: ChainRequest) {
+        let node = self.clone();
+        tokio::spawn(async move {
+            let result = node.ask_chain(&to, request).await;
+            node.chain_event(Event::Reply { token, result });
+        });
+    }
+
+    async fn ask_chain(&self, to: &Peer, request: ChainRequest) -> Result<ChainResponse, CallError> {
+        if to.address == self.me().address {
+            return Ok(self.chain_asked(request).await);
+        }
+        let limit = match &request {
+            ChainRequest::Heartbeat(_) => HEARTBEAT_WITHIN,
+            _ => CALL_WITHIN,
+        };
+        let name = request.name();
+        self.pool().ring(&to.address).chain(within(limit), request).await.map_err(|error| {
+            let failure = CallFailure::from(error);
+            debug!(node = %self.me().address, %failure, "{name} to {to} failed");
+            if failure.is_certain() { CallError::Unreachable } else { CallError::TimedOut }
+        })
+    }
+
+    fn chain_changed(&self, change: &Seen) {
+        let me = &self.me().address;
+        match change {
+            Seen::View(view) => debug!(node = %me, "the view is now number {}", view.index),
+            Seen::Began { epoch, range, serving } => {
+                let role = if *serving { "serving" } else { "being filled with" };
+                info!(node = %me, "{role} ({:?}, {:?}] in epoch {epoch}", range.low, range.high);
+            }
+            Seen::Wedged(epoch) => info!(node = %me, "epoch {epoch} ends: its chain is being changed"),
+            Seen::Synced(epoch) => info!(node = %me, "the copy of epoch {epoch} is complete"),
+            Seen::Broken(epoch) => warn!(node = %me, "the copy of epoch {epoch} has a gap: it begins anew"),
+            Seen::Ended(epoch) => debug!(node = %me, "epoch {epoch} has ended"),
+            Seen::Removed => info!(node = %me, "this node is no member of the cluster any more"),
+        }
+        self.serving_changed();
+    }
+
+    // The coordinator.
+
+    pub(super) fn carry_deeds(&self, chain: &mut Chain, deeds: Vec<Deed>) {
+        for deed in deeds {
+            match deed {
+                Deed::Confirm(token) => {
+                    let (node, group) = (self.clone(), chain.group.clone());
+                    tokio::spawn(async move {
+                        let leads = group.confirm().await.is_ok();
+                        // What was agreed before counts for the answers.
+                        node.chain_agreed(&group);
+                        node.chain_occasion(Occasion::Confirmed { token, leads });
+                    });
+                }
+                Deed::Propose { token, command } => {
+                    let (node, group) = (self.clone(), chain.group.clone());
+                    debug!(node = %self.me().address, ?command, "proposes");
+                    tokio::spawn(async move {
+                        let applied = match group.propose(Agreement::Command(command)).await {
+                            Ok((_, applied)) => Some(applied),
+                            Err(error) if super::group::is_certain(&error) => Some(Applied::Stale),
+                            Err(error) => {
+                                info!(node = %node.me().address, %error, "a proposal has no answer");
+                                None
+                            }
+                        };
+                        node.chain_agreed(&group);
+                        node.chain_occasion(Occasion::Proposed { token, applied });
+                    });
+                }
+                Deed::Answer { caller, response } => {
+                    if let Some(answer) = chain.answers.remove(&caller) {
+                        let _ = answer.send(response);
+                    }
+                }
+                Deed::Poke(peer) => {
+                    let node = self.clone();
+                    tokio::spawn(async move {
+                        // It hears of it with its next heartbeat at the latest.
+                        let _ = node.ask_chain(&peer, ChainRequest::Poke).await;
+                    });
+                }
+                Deed::Voters(voters) => self.change_voters(chain, voters),
+                Deed::TickAfter(after) => {
+                    let node = self.clone();
+                    let task = tokio::spawn(async move {
+                        tokio::time::sleep(after).await;
+                        node.chain_occasion(Occasion::Tick);
+                    });
+                    if let Some(earlier) = chain.tick.replace(task.abort_handle()) {
+                        earlier.abort();
+                    }
+                }
+                Deed::Lapsed { store, lapsed } => {
+                    let peer = chain.member.view().and_then(|view| view.peer(store).cloned());
+                    let name = peer.map_or_else(|| store.to_string(), |peer| peer.to_string());
+                    if lapsed {
+                        warn!(node = %self.me().address, "{name} is silent: others serve what it served");
+                    } else {
+                        info!(node = %self.me().address, "{name} is heard again");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Keys and versions of a range behind a key, up to a key; true: that was the end.
+fn list(
+    engine: &dyn Engine,
+    space: chordata_protocol::Space,
+    range: Range,
+    after: Option<Key>,
+    upto: Option<Key>,
+    count_max: usize,
+) -> Result<(Vec<(Key, Version)>, bool), StoreError> {
+    let place = |id: chordata_protocol::Id, key: &Key| (space.distance(range.low, id), id == range.low, key.clone());
+    let last = upto.map(|key| place(key.id(space), &key));
+    let after = after.map(|key| (key.id(space), key));
+    let (mut keys, mut end) = (Vec::new(), true);
+    engine.scan(range, after.as_ref(), &mut |item| {
+        let key = item.key.to_key();
+        if last.as_ref().is_some_and(|last| beyond(&place(item.id, &key), last)) {
+            return ControlFlow::Break(());
+        }
+        if keys.len() == count_max {
+            end = false;
+            return ControlFlow::Break(());
+        }
+        keys.push((key, item.version));
+        ControlFlow::Continue(())
+    })?;
+    Ok((keys, end))
+}
+
+/// Is the first place behind the second, going up from the low end of a range? The low end itself is the last of all
+/// (it is in the range only if that is the whole ring).
+fn beyond(
+    (distance, is_low, key): &(chordata_protocol::Id, bool, Key),
+    (last_distance, last_is_low, last_key): &(chordata_protocol::Id, bool, Key),
+) -> bool {
+    (*is_low, *distance, key) > (*last_is_low, *last_distance, last_key)
+}

@@ -1,0 +1,86 @@
+//! What people and other parts see of a node's chains.
+
+use chordata_consensus::NodeId;
+use chordata_protocol::chain::view::Active;
+use chordata_protocol::chain::{Epoch, Replica, StoreId};
+use chordata_protocol::message::{Candidate, Found};
+use chordata_protocol::{Id, Peer, Policy, Range};
+use chordata_rpc::service::{ChainStatus, ReplicaStatus, Role};
+
+use super::Chain;
+use crate::node::Node;
+
+fn role(replica: &Replica) -> Role {
+    match (replica.is_serving(), replica.is_head(), replica.is_tail()) {
+        (false, ..) => Role::Syncing,
+        (true, true, true) => Role::Only,
+        (true, true, false) => Role::Head,
+        (true, false, true) => Role::Tail,
+        (true, false, false) => Role::Middle,
+    }
+}
+
+impl Chain {
+    /// How it is.
+    pub(crate) fn status(&self, now: chordata_protocol::Time) -> ChainStatus {
+        let replicas = self.member.replicas().map(|replica| ReplicaStatus {
+            epoch: replica.epoch(),
+            range: replica.range(),
+            role: role(replica),
+            last: replica.last(),
+            committed: replica.committed(),
+            wedged: replica.is_wedged(),
+            leased: self.member.leased_until(replica.epoch()).is_some_and(|until| now < until),
+        });
+        let voters = self.group.members().borrow().voters.keys().map(|NodeId(id)| StoreId(*id)).collect();
+        ChainStatus {
+            store: self.member.store(),
+            incarnation: self.member.incarnation(),
+            view: self.member.view().map(|view| (**view).clone()),
+            leader: self.member.leader().cloned(),
+            voters,
+            replicas: replicas.collect(),
+        }
+    }
+
+    /// The ranges whose last serving replica this node is, beginning with its own place's.
+    pub(crate) fn tail_ranges(&self, space: chordata_protocol::Space, me: Id) -> Vec<Range> {
+        let tails = self.member.replicas().filter(|replica| replica.is_tail() && !replica.is_wedged());
+        let mut ranges: Vec<Range> = tails.map(Replica::range).collect();
+        ranges.sort_by_key(|range| space.distance(range.high, me));
+        ranges
+    }
+
+    /// The range that this node orders and that ends at its place or holds it; none: it is not the head there.
+    pub(crate) fn own_range(&self, me: Id) -> Option<Range> {
+        self.member.replica_of(me).filter(|replica| replica.is_head()).map(Replica::range)
+    }
+
+    /// The range of an identifier and its head, as far as this node's view goes.
+    pub(crate) fn located(&self, id: Id) -> Option<(Range, Peer)> {
+        let view = self.member.view()?;
+        let (_, active): (Epoch, &Active) = view.range_of(id)?;
+        Some((active.range, view.peer(active.head()?.store)?.clone()))
+    }
+}
+
+impl Node {
+    /// What chains say about who owns an identifier, before the ring is asked.
+    pub(crate) fn chain_find(&self, target: Id, policy: Policy) -> Option<Found> {
+        self.with_chain_and_ring(|chain, ring| {
+            if chain.member.is_head_of(target) {
+                return Found::Owner;
+            }
+            let Found::Next(mut next) = ring.find(target, policy) else { return Found::Owner };
+            // Where the ring's owner is not the head, the view names it; elsewhere the ring leads on.
+            let mine = ring.predecessor().id;
+            let owns = chordata_protocol::id::in_half_open(mine, target, ring.me().id);
+            if owns || chain.member.replica_of(target).is_some() {
+                let named: Vec<Candidate> = chain.member.candidates(target, true);
+                next.retain(|candidate| named.iter().all(|other| other.peer != candidate.peer));
+                next.splice(0..0, named);
+            }
+            Found::Next(next)
+        })
+    }
+}
