@@ -74,7 +74,7 @@ impl From<ClientFailure> for Failure {
                 Failure::input(text)
             }
             ClientFailure::Unreachable(_) | ClientFailure::Unavailable(_) => Failure::Unreachable(text),
-            ClientFailure::Unknown(_) => Failure::Unknown(text),
+            ClientFailure::Unknown(_) | ClientFailure::TooOld(_) => Failure::Unknown(text),
         }
     }
 }

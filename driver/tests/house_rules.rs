@@ -16,7 +16,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("chordata-sim", &["chordata-protocol", "chordata-store"]),
     ("chordata-server", &["chordata-protocol", "chordata-store", "chordata-rpc", "chordata-client"]),
     ("chordata", &["chordata-protocol", "chordata-rpc", "chordata-client", "chordata-server"]),
-    ("chordata-bench", &["chordata-protocol", "chordata-rpc", "chordata-client", "chordata-server"]),
+    (
+        "chordata-bench",
+        &["chordata-protocol", "chordata-store", "chordata-rpc", "chordata-client", "chordata-server"],
+    ),
 ];
 
 /// What the pure crate may use of others: nothing that has a clock, a socket, a file or a global generator.

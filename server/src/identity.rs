@@ -7,8 +7,9 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use chordata_protocol::{Address, Id, Peer, Space};
+use chordata_protocol::{Address, Id, Lease, Peer, Replication, Space};
 use chordata_rpc::service::ClusterSettings;
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +38,10 @@ struct IdentityFile {
     cluster: String,
     bits: u8,
     successors: u8,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lease_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    replication: Option<Replication>,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -120,6 +125,11 @@ impl DataDirectory {
                 cluster: file.cluster.parse().map_err(damaged)?,
                 bits: file.bits,
                 successors: file.successors,
+                replication: file.replication,
+                lease: Lease {
+                    lasts: file.lease_ms.map_or(Lease::default().lasts, Duration::from_millis),
+                    ..Lease::default()
+                },
             },
         }))
     }
@@ -137,6 +147,8 @@ impl DataDirectory {
             cluster: identity.cluster.cluster.to_string(),
             bits: identity.cluster.bits,
             successors: identity.cluster.successors,
+            lease_ms: u64::try_from(identity.cluster.lease.lasts.as_millis()).ok(),
+            replication: identity.cluster.replication,
         };
         self.replace("identity.toml", &file)
     }
@@ -176,7 +188,17 @@ impl DataDirectory {
     /// # Errors
     /// When the file system refuses.
     pub fn forget(&self) -> Result<(), DataError> {
-        for name in ["identity.toml", "known.toml"] {
+        // What is kept under an id that is gone is of no use to anybody; the id goes last.
+        for name in ["store", "raft"] {
+            let left = self.path.join(format!("{name}.left"));
+            match std::fs::rename(self.path.join(name), &left).and_then(|()| std::fs::remove_dir_all(&left)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(DataError::Io(left, error));
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
+        for name in ["known.toml", "identity.toml"] {
             match std::fs::remove_file(self.path.join(name)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(DataError::Io(self.path.clone(), error));
@@ -185,6 +207,29 @@ impl DataDirectory {
             }
         }
         self.sync().map_err(|error| DataError::Io(self.path.clone(), error))
+    }
+
+    /// Where the keys are.
+    ///
+    /// # Errors
+    /// When the directory cannot be made.
+    pub fn store(&self) -> Result<PathBuf, DataError> {
+        self.directory("store")
+    }
+
+    /// Where the state of the coordinator's group is.
+    ///
+    /// # Errors
+    /// When the directory cannot be made.
+    pub fn raft(&self) -> Result<PathBuf, DataError> {
+        self.directory("raft")
+    }
+
+    fn directory(&self, name: &str) -> Result<PathBuf, DataError> {
+        let path = self.path.join(name);
+        std::fs::create_dir_all(&path).map_err(|error| DataError::Io(path.clone(), error))?;
+        self.sync().map_err(|error| DataError::Io(path.clone(), error))?;
+        Ok(path)
     }
 
     fn read(&self, path: &Path) -> Result<Option<String>, DataError> {
@@ -220,7 +265,13 @@ mod tests {
     use chordata_rpc::service::ClusterId;
 
     fn identity() -> Identity {
-        let cluster = ClusterSettings { cluster: ClusterId([7; 16]), bits: 160, successors: 4 };
+        let cluster = ClusterSettings {
+            cluster: ClusterId([7; 16]),
+            bits: 160,
+            successors: 4,
+            replication: Some(chordata_protocol::Replication::default()),
+            lease: Lease::default(),
+        };
         Identity { store: 5, incarnation: 3, id: Id::from_u128(42), cluster }
     }
 

@@ -16,6 +16,7 @@
 //! addresses it knew are kept on disk ([`identity`]).
 
 pub mod agent;
+pub mod chain;
 pub mod command;
 pub mod identity;
 pub mod logging;

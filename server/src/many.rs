@@ -9,6 +9,7 @@ use std::time::Duration;
 use chordata_protocol::procedure::lookup::Located;
 use chordata_protocol::{BadInput, Id, Key, Operation, Outcome, Peer, Policy, Record, Request, Response};
 use chordata_rpc::service::{Error, Options, Route};
+use futures::future::join_all;
 use tokio::time::Instant;
 
 use crate::node::Node;
@@ -62,7 +63,7 @@ impl Errand for Operation {
     }
 
     async fn here(&self, node: &Node, key: &Key) -> Result<Outcome, Error> {
-        node.apply_here(key, self).await
+        node.apply_here(key, self, None).await.map(|placed| placed.result)
     }
 
     async fn there(
@@ -72,6 +73,7 @@ impl Errand for Operation {
         number: u128,
     ) -> Carried<Vec<Result<Outcome, Error>>> {
         let context = trace::context_for(number, PATIENCE);
+        let items = items.into_iter().map(|(key, operation)| (key, operation, None)).collect();
         match node.pool().ring(&owner.address).apply_many(context, items).await {
             Ok(answers) => Carried::Answered(Ok(answers)),
             Err(error) => Carried::Failed(error.into()),
@@ -96,7 +98,7 @@ impl Errand for Read {
     }
 
     async fn here(&self, node: &Node, key: &Key) -> Result<Option<Record>, Error> {
-        node.read_here(key).await
+        node.read_here(key).await.map(|placed| placed.result)
     }
 
     async fn there(
@@ -144,11 +146,7 @@ impl Node {
             return vec![Err(BadInput::TooManyKeys(count, KEYS_MAX).into()); count];
         }
         if let Route::Direct = options.route {
-            let mut answers = Vec::with_capacity(count);
-            for (key, what) in &items {
-                answers.push(what.here(self, key).await);
-            }
-            return answers;
+            return join_all(items.iter().map(|(key, what)| what.here(self, key))).await;
         }
         let Route::Entry(policy) = options.route else { return Vec::new() };
         let mut items: Vec<Item<E, E::Output>> =
@@ -184,9 +182,10 @@ impl Node {
                 continue;
             }
             let mine = items.iter_mut().filter(|item| item.answer.is_none() && self.serves(item.id));
-            for item in mine {
+            let here = mine.map(|item| async move {
                 item.answer = settled(item.what.here(self, &item.key).await);
-            }
+            });
+            join_all(here).await;
         }
     }
 
@@ -198,11 +197,16 @@ impl Node {
         policy: Policy,
         number: u128,
     ) -> Result<(), ()> {
-        let routed = Routed { handler: E::HANDLER, policy, trace: false, number };
-        let Located { owner, .. } = self.locate(&routed, id).await.map_err(|_| ())?;
-        let described = self.call_for_walk(&owner, Request::Describe, number).await;
-        let Ok(Response::Described(description)) = described else { return Err(()) };
-        let range = description.serving.filter(|range| range.contains(id)).ok_or(())?;
+        let routed = Routed { handler: E::HANDLER, policy, trace: false, number, repeatable: false };
+        let (range, owner) = match self.chain_located(id) {
+            Some(located) => located,
+            None => {
+                let Located { owner, .. } = self.locate(&routed, id).await.map_err(|_| ())?;
+                let described = self.call_for_walk(&owner, Request::Describe, number).await;
+                let Ok(Response::Described(description)) = described else { return Err(()) };
+                (description.serving.filter(|range| range.contains(id)).ok_or(())?, owner)
+            }
+        };
         let mut bytes = 0;
         let batch: Vec<usize> = (0..items.len())
             .filter(|place| items[*place].answer.is_none() && range.contains(items[*place].id))

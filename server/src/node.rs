@@ -1,21 +1,24 @@
 //! A node: the state machine and the engine behind one lock, and the effects carried out.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use chordata_protocol::chain::WriteId;
 use chordata_protocol::ring::{Admit, Caller, Change, Effect, Event, Ring, Timer};
 use chordata_protocol::{
     Address, CallError, Id, Key, Operation, Outcome, Peer, Record, Request, Response, Space, Time,
 };
-use chordata_rpc::service::{ClusterSettings, Error};
+use chordata_rpc::service::{ClusterSettings, Error, Placed};
 use chordata_rpc::{CallFailure, Pool};
-use chordata_store::{Change as Write, Engine, transfer};
+use chordata_store::group::{Committer, Store};
+use chordata_store::{Change as Write, Engine, StoreError, Ticket, transfer};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, broadcast, watch};
 use tokio::task::AbortHandle;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
+use crate::chain::{Chain, Parts};
 use crate::trace;
 
 /// How long a request waits for keys that are on their way.
@@ -41,6 +44,10 @@ struct Shared {
     pool: Pool,
     walk_calls: Semaphore,
     started: Instant,
+    /// Of the clock that goes on while the machine sleeps.
+    origin: Duration,
+    committer: Mutex<Option<Committer>>,
+    durable: watch::Sender<Ticket>,
     /// Counts changes of what this node serves.
     serving: watch::Sender<u64>,
     changes: broadcast::Sender<Change>,
@@ -51,14 +58,22 @@ struct Shared {
 struct Inner {
     ring: Ring,
     engine: Box<dyn Engine>,
+    chain: Option<Chain>,
     timers: BTreeMap<Timer, AbortHandle>,
     stopped: bool,
 }
 
 impl Node {
     /// A node around a ring that has not started, and an engine. Must be called within a tokio runtime.
-    pub fn new(ring: Ring, engine: Box<dyn Engine>, cluster: ClusterSettings, pool: Pool) -> Node {
+    pub fn new(
+        ring: Ring,
+        engine: Box<dyn Engine>,
+        cluster: ClusterSettings,
+        pool: Pool,
+        chain: Option<Parts>,
+    ) -> Node {
         let settings = ring.settings();
+        let chain = chain.map(|parts| Chain::new(parts, ring.me()));
         Node {
             shared: Arc::new(Shared {
                 space: settings.space,
@@ -66,10 +81,13 @@ impl Node {
                 cluster,
                 call_timeout: settings.call_timeout,
                 hop_limit: settings.hop_limit,
-                inner: Mutex::new(Inner { ring, engine, timers: BTreeMap::new(), stopped: false }),
+                inner: Mutex::new(Inner { ring, engine, chain, timers: BTreeMap::new(), stopped: false }),
                 pool,
                 walk_calls: Semaphore::new(WALK_CALLS_MAX),
                 started: Instant::now(),
+                origin: boot_time(),
+                committer: Mutex::new(None),
+                durable: watch::Sender::new(Ticket::default()),
                 serving: watch::Sender::new(0),
                 changes: broadcast::Sender::new(CHANGES_KEPT),
                 renumbering: crate::walks::Shared::default(),
@@ -128,8 +146,8 @@ impl Node {
     }
 
     pub(crate) fn now(&self) -> Time {
-        let micros = u64::try_from(self.shared.started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        Time::from_micros(micros)
+        let elapsed = boot_time().saturating_sub(self.shared.origin);
+        Time::from_micros(u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX))
     }
 
     // Events.
@@ -153,6 +171,12 @@ impl Node {
 
     /// Answers another node's question.
     pub(crate) fn answer(&self, request: Request) -> Response {
+        if let Request::Find { target, policy } = request
+            && self.inspect(|ring, _| ring.is_member())
+            && let Some(found) = self.chain_find(target, policy)
+        {
+            return Response::Found(found);
+        }
         self.event(Event::Asked { caller: Caller(0), request }).unwrap_or(Response::NotMember)
     }
 
@@ -168,6 +192,80 @@ impl Node {
         for (_, timer) in std::mem::take(&mut inner.timers) {
             timer.abort();
         }
+        if let Some(chain) = &mut inner.chain {
+            chain.stop();
+        }
+    }
+
+    // Chains.
+
+    /// Does the node keep its data in chains?
+    pub fn has_chains(&self) -> bool {
+        self.shared.cluster.replication.is_some()
+    }
+
+    /// Does something with the node's chains and its engine, under the lock. None: it has none, or has stopped.
+    pub(crate) fn with_chain<T>(&self, act: impl FnOnce(&mut Chain, &mut dyn Engine) -> T) -> Option<T> {
+        let mut inner = self.shared.inner.lock();
+        let Inner { engine, chain, stopped, .. } = &mut *inner;
+        chain.as_mut().filter(|_| !*stopped).map(|chain| act(chain, &mut **engine))
+    }
+
+    /// The same with the ring.
+    pub(crate) fn with_chain_and_ring<T>(&self, act: impl FnOnce(&mut Chain, &mut Ring) -> T) -> Option<T> {
+        let mut inner = self.shared.inner.lock();
+        let Inner { ring, chain, stopped, .. } = &mut *inner;
+        chain.as_mut().filter(|_| !*stopped).map(|chain| act(chain, ring))
+    }
+
+    /// What this node serves has changed.
+    pub(crate) fn serving_changed(&self) {
+        self.shared.serving.send_modify(|count| *count += 1);
+    }
+
+    pub(crate) fn subscribe_serving(&self) -> watch::Receiver<u64> {
+        self.shared.serving.subscribe()
+    }
+
+    // The disk.
+
+    /// Has what is stored written to the disk from now on.
+    ///
+    /// # Errors
+    /// When there can be no more threads.
+    pub(crate) fn commit_with(&self, mode: chordata_store::group::Mode) -> std::io::Result<()> {
+        let store = Arc::new(Committing(Arc::downgrade(&self.shared)));
+        let committer = Committer::start(mode, store)?;
+        *self.shared.committer.lock() = Some(committer);
+        Ok(())
+    }
+
+    /// Something waits to be written: so many bytes.
+    pub(crate) fn wake_committer(&self, overlay_bytes: usize) {
+        if let Some(committer) = self.shared.committer.lock().as_ref() {
+            committer.wake(overlay_bytes);
+        }
+    }
+
+    /// Waits until everything that was stored is on disk.
+    pub(crate) async fn sync(&self) {
+        let ticket = self.shared.inner.lock().engine.applied();
+        let mut durable = self.shared.durable.subscribe();
+        let has_disk = {
+            let committer = self.shared.committer.lock();
+            committer.as_ref().map(Committer::flush).is_some()
+        };
+        if has_disk {
+            // An error: the node is gone.
+            let _ = durable.wait_for(|durable| *durable >= ticket).await;
+        }
+    }
+
+    /// Ends the thread that writes; everything that waits is written first.
+    pub(crate) async fn stop_committing(&self) {
+        let committer = self.shared.committer.lock().take();
+        // A thread that panicked has said why.
+        let _ = tokio::task::spawn_blocking(move || drop(committer)).await;
     }
 
     fn carry_out(&self, inner: &mut Inner, effect: Effect, answer: &mut Option<Response>) -> Option<Event> {
@@ -183,15 +281,20 @@ impl Node {
             Effect::Answer { response, .. } => *answer = Some(response),
             Effect::SetTimer { timer, after } => self.set_timer(inner, timer, after),
             Effect::ReadRange { token, range, after, bytes_max } => {
-                let (entries, next) = transfer::read_range(&*inner.engine, space, range, after, bytes_max);
+                let read = transfer::read_range(&*inner.engine, space, range, after, bytes_max);
+                let (entries, next) = self.must_have(read);
                 return Some(Event::Entries { token, entries, next });
             }
             Effect::ReadKeys { token, keys, bytes_max } => {
-                let entries = transfer::read_keys(&*inner.engine, space, keys, bytes_max);
+                let entries = self.must_have(transfer::read_keys(&*inner.engine, space, keys, bytes_max));
                 return Some(Event::Entries { token, entries, next: None });
             }
-            Effect::Merge(entries) => transfer::merge(&mut *inner.engine, space, entries),
-            Effect::Erase(range) => transfer::erase(&mut *inner.engine, range),
+            Effect::Merge(entries) => {
+                self.must_have(transfer::merge(&mut *inner.engine, space, entries));
+            }
+            Effect::Erase(range) => {
+                self.must_have(transfer::erase(&mut *inner.engine, range));
+            }
             Effect::Renumber => {
                 let node = self.clone();
                 tokio::spawn(async move {
@@ -248,6 +351,25 @@ impl Node {
         let _ = self.shared.changes.send(change);
     }
 
+    // The engine's errors.
+
+    /// What a request is answered whose record cannot be read. When the store has failed, nobody is answered any more.
+    pub(crate) fn store_failed(&self, failure: &StoreError) -> Error {
+        if failure.is_survivable() {
+            error!(node = %self.shared.me.address, "{failure}");
+            return Error::Unavailable(failure.to_string());
+        }
+        fatal(failure)
+    }
+
+    /// For what the state machine cannot go on without.
+    fn must_have<T>(&self, result: Result<T, StoreError>) -> T {
+        result.unwrap_or_else(|failure| {
+            error!(node = %self.shared.me.address, "keys cannot change hands: {failure}; this process stops");
+            std::process::abort()
+        })
+    }
+
     // Calls to other nodes.
 
     /// Asks a node. A node that certainly cannot be reached is not asked for its answer's sake again here: that is
@@ -296,7 +418,11 @@ impl Node {
     // Keys that this node serves.
 
     pub(crate) fn serves(&self, id: Id) -> bool {
-        self.shared.inner.lock().ring.serves(id)
+        let inner = self.shared.inner.lock();
+        match &inner.chain {
+            Some(chain) => chain.member.is_head_of(id),
+            None => inner.ring.serves(id),
+        }
     }
 
     /// Does something with a key that this node serves, waiting for a hand-over of it to end.
@@ -337,40 +463,96 @@ impl Node {
     }
 
     /// Changes a key that this node serves.
-    pub(crate) async fn apply_here(&self, key: &Key, operation: &Operation) -> Result<Outcome, Error> {
+    pub(crate) async fn apply_here(
+        &self,
+        key: &Key,
+        operation: &Operation,
+        by: Option<WriteId>,
+    ) -> Result<Placed<Outcome>, Error> {
         key.check(self.shared.space)?;
         if let Some(value) = operation.value() {
             value.check()?;
         }
-        self.apply_at(key.id(self.shared.space), key, operation).await
+        self.apply_at(key.id(self.shared.space), key, operation, by).await
     }
 
     /// The same for a key that was checked and whose identifier is known.
-    pub(crate) async fn apply_at(&self, id: Id, key: &Key, operation: &Operation) -> Result<Outcome, Error> {
-        self.at_key(id, |ring, engine| {
-            let current = engine.version(id, key);
+    pub(crate) async fn apply_at(
+        &self,
+        id: Id,
+        key: &Key,
+        operation: &Operation,
+        by: Option<WriteId>,
+    ) -> Result<Placed<Outcome>, Error> {
+        if self.has_chains() {
+            return self.chain_apply(id, key, operation, by).await;
+        }
+        let outcome = self.at_key(id, |ring, engine| {
+            let current = engine.version(id, key)?;
             let outcome = ring.decide(key, operation, current);
             match (outcome, operation.value()) {
                 (Outcome::Written(version), Some(value)) => {
                     let record = Record { version, value: value.clone() };
-                    engine.apply(vec![Write::Put(id, key.clone(), record)]);
+                    engine.apply(vec![Write::Put(id, key.clone(), record)])?;
                 }
-                (Outcome::Deleted(Some(_)), _) => engine.apply(vec![Write::Remove(id, key.clone())]),
+                (Outcome::Deleted(Some(_)), _) => {
+                    engine.apply(vec![Write::Remove(id, key.clone())])?;
+                }
                 (Outcome::Written(_) | Outcome::Deleted(None) | Outcome::Conflict(_), _) => {}
             }
-            outcome
-        })
-        .await
+            Ok(outcome)
+        });
+        let outcome = outcome.await?.map_err(|error| self.store_failed(&error))?;
+        Ok(Placed { result: outcome, at: None })
     }
 
     /// Reads a key that this node serves.
-    pub(crate) async fn read_here(&self, key: &Key) -> Result<Option<Record>, Error> {
+    pub(crate) async fn read_here(&self, key: &Key) -> Result<Placed<Option<Record>>, Error> {
         key.check(self.shared.space)?;
         self.read_at(key.id(self.shared.space), key).await
     }
 
     /// The same for a key that was checked and whose identifier is known.
-    pub(crate) async fn read_at(&self, id: Id, key: &Key) -> Result<Option<Record>, Error> {
-        self.at_key(id, |_, engine| engine.get(id, key)).await
+    pub(crate) async fn read_at(&self, id: Id, key: &Key) -> Result<Placed<Option<Record>>, Error> {
+        if self.has_chains() {
+            return self.chain_read(id, key).await;
+        }
+        let read = self.at_key(id, |_, engine| engine.get(id, key)).await?;
+        let record = read.map_err(|error| self.store_failed(&error))?;
+        Ok(Placed { result: record, at: None })
     }
+}
+
+/// What the committing thread sees of the node; it does not keep the node alive.
+struct Committing(Weak<Shared>);
+
+impl Store for Committing {
+    fn with_engine(&self, act: &mut dyn FnMut(&mut dyn Engine)) {
+        if let Some(shared) = self.0.upgrade() {
+            act(&mut *shared.inner.lock().engine);
+        }
+    }
+
+    fn durable(&self, ticket: Ticket) {
+        let Some(shared) = self.0.upgrade() else { return };
+        shared.durable.send_replace(ticket);
+        Node { shared }.chain_durable(ticket);
+    }
+
+    fn failed(&self, error: StoreError) {
+        fatal(&error);
+    }
+}
+
+/// The store has failed: the process stops, so that nothing wrong is answered, and nothing is written on the way out.
+pub(crate) fn fatal(failure: &StoreError) -> ! {
+    error!("{failure}: this process stops");
+    std::process::abort()
+}
+
+/// The clock of leases: it goes on while the machine sleeps.
+fn boot_time() -> Duration {
+    let clock = nix::time::ClockId::CLOCK_BOOTTIME;
+    let time = nix::time::clock_gettime(clock).expect("every Linux has this clock");
+    Duration::from(time)
 }

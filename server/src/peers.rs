@@ -1,8 +1,11 @@
 //! The service for other nodes: everything is answered from this node's own state.
 
+use bytes::Bytes;
+use chordata_protocol::chain::{Applied, ChainRequest, ChainResponse, Command, WriteId};
 use chordata_protocol::message::Found;
 use chordata_protocol::{Key, Operation, Outcome, Record, Request, Response};
-use chordata_rpc::service::{Error, Ring};
+use chordata_rpc::service::{Error, Placed, Ring};
+use futures::future::join_all;
 use tarpc::context::Context;
 
 use crate::node::Node;
@@ -24,37 +27,62 @@ impl Ring for Node {
         response
     }
 
-    async fn apply(self, context: Context, key: Key, operation: Operation) -> Result<Outcome, Error> {
-        let result = self.apply_here(&key, &operation).await;
+    async fn apply(
+        self,
+        context: Context,
+        key: Key,
+        operation: Operation,
+        by: Option<WriteId>,
+    ) -> Result<Placed<Outcome>, Error> {
+        let result = self.apply_here(&key, &operation, by).await;
         let id = key.id(self.space());
         self.trace_key(trace::request_of(&context), "write", &key, id, &result);
         result
     }
 
-    async fn read(self, context: Context, key: Key) -> Result<Option<Record>, Error> {
+    async fn read(self, context: Context, key: Key) -> Result<Placed<Option<Record>>, Error> {
         let result = self.read_here(&key).await;
         let id = key.id(self.space());
         self.trace_key(trace::request_of(&context), "read", &key, id, &result);
         result
     }
 
-    async fn apply_many(self, _: Context, entries: Vec<(Key, Operation)>) -> Vec<Result<Outcome, Error>> {
-        let mut answers = Vec::with_capacity(entries.len());
-        for (key, operation) in &entries {
-            answers.push(self.apply_here(key, operation).await);
-        }
-        answers
+    async fn apply_many(
+        self,
+        _: Context,
+        entries: Vec<(Key, Operation, Option<WriteId>)>,
+    ) -> Vec<Result<Outcome, Error>> {
+        let writes = entries.iter().map(|(key, operation, by)| self.apply_here(key, operation, *by));
+        let answers = join_all(writes).await;
+        answers.into_iter().map(|answer| answer.map(|placed| placed.result)).collect()
     }
 
     async fn read_many(self, _: Context, keys: Vec<Key>) -> Vec<Result<Option<Record>, Error>> {
         let (mut answers, mut bytes) = (Vec::with_capacity(keys.len()), 0);
         for key in &keys {
-            let answer = self.read_here(key).await;
+            let answer = self.read_here(key).await.map(|placed| placed.result);
             bytes +=
                 answer.as_ref().ok().and_then(Option::as_ref).map_or(0, |record| record.value.len()) + 64;
             answers.push(if bytes > ANSWER_BYTES_MAX { Err(Error::Overloaded) } else { answer });
         }
         answers
+    }
+
+    async fn chain(self, _: Context, request: ChainRequest) -> ChainResponse {
+        self.chain_asked(request).await
+    }
+
+    async fn group(self, _: Context, message: Bytes) -> Result<Bytes, Error> {
+        let group = self.with_chain(|chain, _| chain.group.clone()).ok_or(Error::NotMember)?;
+        Ok(Bytes::from(group.receive(message.to_vec()).await))
+    }
+
+    async fn propose(self, _: Context, command: Command) -> Result<Applied, Error> {
+        self.propose_here(command).await
+    }
+
+    async fn accept_loss(self, _: Context) -> Result<(), Error> {
+        self.accept_loss_here()
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use chordata_protocol::procedure::lookup::{self, Located, Lookup, NotLocated};
 use chordata_protocol::{Id, Key, Operation, Outcome, Peer, Policy, Record, Why};
 use chordata_rpc::CallFailure;
-use chordata_rpc::service::{Answer, Error, Options, Route, Trip};
+use chordata_rpc::service::{Answer, Error, Options, Placed, Route, Trip};
 use tokio::time::Instant;
 
 use crate::node::Node;
@@ -18,6 +18,8 @@ use crate::trace;
 /// How long a request is tried.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Pause before the ring is asked again.
+/// Nodes named by others' views that one attempt asks.
+const VIEWS_FOLLOWED_MAX: usize = 4;
 const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));
 
 /// What became of a request that was carried to an owner.
@@ -32,6 +34,29 @@ pub(crate) struct Routed {
     pub(crate) policy: Policy,
     pub(crate) trace: bool,
     pub(crate) number: u128,
+    /// May it be sent again when nobody knows whether it was done?
+    pub(crate) repeatable: bool,
+}
+
+/// Carries a request to a node, and on to the one that its view names instead, if it does.
+async fn carry_on<T, C, F>(carry: &C, owner: Peer) -> Carried<T>
+where
+    C: Fn(Peer) -> F,
+    F: Future<Output = Carried<T>>,
+{
+    let mut to = owner;
+    for _ in 0..VIEWS_FOLLOWED_MAX {
+        match carry(to.clone()).await {
+            Carried::Answered(Err(Error::NotOwner(candidates))) => {
+                match candidates.into_iter().find(|named| named.why == Why::View && named.peer != to) {
+                    Some(named) => to = named.peer,
+                    None => return Carried::Answered(Err(Error::NotMember)),
+                }
+            }
+            carried => return carried,
+        }
+    }
+    Carried::Answered(Err(Error::NotMember))
 }
 
 fn trip(owner: Peer, path: Vec<lookup::Hop>, keep: bool) -> Trip {
@@ -64,7 +89,7 @@ impl Node {
 
     /// Looks an owner up, again while nobody is found, until the time is up.
     pub(crate) async fn lookup_here(&self, id: Id, policy: Policy, number: u128) -> Result<Trip, Error> {
-        let routed = Routed { handler: "lookup", policy, trace: true, number };
+        let routed = Routed { handler: "lookup", policy, trace: true, number, repeatable: true };
         let (deadline, mut pause) = (Instant::now() + PATIENCE, PAUSE.0);
         loop {
             match self.locate(&routed, id).await {
@@ -87,15 +112,15 @@ impl Node {
     pub(crate) async fn route<T, C, F>(&self, routed: Routed, id: Id, carry: C) -> Result<Answer<T>, Error>
     where
         C: Fn(Peer) -> F,
-        F: Future<Output = Carried<T>>,
+        F: Future<Output = Carried<Placed<T>>>,
     {
         let (deadline, mut pause) = (Instant::now() + PATIENCE, PAUSE.0);
         loop {
             let reason = match self.locate(&routed, id).await {
                 Err(failed) => failed.reason.to_string(),
-                Ok(Located { owner, path }) => match carry(owner.clone()).await {
-                    Carried::Answered(Ok(result)) => {
-                        return Ok(Answer { result, trip: trip(owner, path, routed.trace) });
+                Ok(Located { owner, path }) => match carry_on(&carry, owner.clone()).await {
+                    Carried::Answered(Ok(Placed { result, at })) => {
+                        return Ok(Answer { result, at, trip: trip(owner, path, routed.trace) });
                     }
                     // It has handed the key over, or left, since it was found.
                     Carried::Answered(Err(Error::NotOwner(_) | Error::NotMember)) => {
@@ -104,7 +129,7 @@ impl Node {
                     Carried::Answered(Err(error)) => return Err(error),
                     Carried::Failed(failure) => {
                         self.silent(&owner.address, owner.id);
-                        if !failure.is_certain() && routed.handler != "get" {
+                        if !failure.is_certain() && !routed.repeatable {
                             return Err(Error::Unknown(failure.to_string()));
                         }
                         failure.to_string()
@@ -134,21 +159,24 @@ impl Node {
             Route::Entry(policy) => (!self.serves(id)).then_some(policy),
         };
         let Some(policy) = policy else {
-            let result = self.apply_at(id, &key, &operation).await;
+            let result = self.apply_at(id, &key, &operation, options.by).await;
             self.trace_key(number, handler, &key, id, &result);
-            return Ok(Answer { result: result?, trip: self.trip_here(id, options.trace) });
+            let Placed { result, at } = result?;
+            return Ok(Answer { result, at, trip: self.trip_here(id, options.trace) });
         };
         self.trace_entry(number, handler, &key, id);
-        let routed = Routed { handler, policy, trace: options.trace, number };
+        let by = options.by;
+        let routed =
+            Routed { handler, policy, trace: options.trace, number, repeatable: by.is_some() };
         // Boxed: room for it in the future of every request would cost those that need no walk.
         let walk = self.route(routed, id, |owner| {
             let (key, operation) = (key.clone(), operation.clone());
             async move {
                 if owner == *self.me() {
-                    return Carried::Answered(self.apply_at(id, &key, &operation).await);
+                    return Carried::Answered(self.apply_at(id, &key, &operation, by).await);
                 }
                 let context = trace::context_for(number, PATIENCE);
-                match self.pool().ring(&owner.address).apply(context, key, operation).await {
+                match self.pool().ring(&owner.address).apply(context, key, operation, by).await {
                     Ok(answer) => Carried::Answered(answer),
                     Err(error) => Carried::Failed(error.into()),
                 }
@@ -173,10 +201,11 @@ impl Node {
         let Some(policy) = policy else {
             let result = self.read_at(id, &key).await;
             self.trace_key(number, "get", &key, id, &result);
-            return Ok(Answer { result: result?, trip: self.trip_here(id, options.trace) });
+            let Placed { result, at } = result?;
+            return Ok(Answer { result, at, trip: self.trip_here(id, options.trace) });
         };
         self.trace_entry(number, "get", &key, id);
-        let routed = Routed { handler: "get", policy, trace: options.trace, number };
+        let routed = Routed { handler: "get", policy, trace: options.trace, number, repeatable: true };
         // Boxed: room for it in the future of every request would cost those that need no walk.
         let walk = self.route(routed, id, |owner| {
             let key = key.clone();

@@ -7,13 +7,13 @@ use chordata_protocol::procedure::admit::{Admit, NotAdmitted};
 use chordata_protocol::ring::{Change, Event};
 use chordata_protocol::{
     BadInput, Id, Key, Membership, Operation, Outcome, Peer, Placement, Policy, Range, Record, Request,
-    Response, Value, Version,
+    Response, Space, Value, Version,
 };
 use chordata_rpc::service::{
     Admission, Answer, Chordata, ConnInfo, Error, FingerRefresh, FingerRow, Joiner, Numbered, Numbering,
     Options, Page, ScanOptions, Status, Trip,
 };
-use chordata_store::Engine;
+use chordata_store::{Engine, KeyRef, StoreError};
 use tarpc::context::Context;
 
 use crate::node::Node;
@@ -53,7 +53,7 @@ impl Chordata for Node {
     }
 
     async fn connect(self, context: Context, node: Joiner) -> Result<Admission, Error> {
-        let Joiner { address, placement } = node;
+        let Joiner { address, placement, .. } = node.clone();
         let (is_member, middle) = self.inspect(|ring, _| (ring.is_member(), ring.widest_middle()));
         if !is_member {
             return Err(Error::NotMember);
@@ -65,6 +65,9 @@ impl Chordata for Node {
             && !self.space().contains(id)
         {
             return Err(BadInput::IdOutsideRing(id.to_literal(), self.space().bits()).into());
+        }
+        if self.has_chains() {
+            return self.chain_admit(node).await;
         }
         let joining = address.clone();
         let walk = Admit::new(self.space(), self.hop_limit(), self.me(), address, placement, middle);
@@ -151,10 +154,14 @@ impl Chordata for Node {
     async fn scan(self, _: Context, options: ScanOptions) -> Result<Page, Error> {
         self.must_be_member()?;
         let space = self.space();
-        Ok(self.inspect(|ring, engine| match ring.serving() {
-            Some(range) => page(engine, range, options, |key| key.id(space)),
-            None => Page { entries: Vec::new(), more: false, range: None },
-        }))
+        if let Some(page) = self.chain_page(&options) {
+            return page;
+        }
+        let page = self.inspect(|ring, engine| match ring.serving() {
+            Some(range) => page(engine, range, &options, options.after.clone(), space),
+            None => Ok(Page { entries: Vec::new(), more: false, range: None }),
+        });
+        page.map_err(|error| self.store_failed(&error))
     }
 
     async fn find(self, context: Context, target: Id, policy: Policy) -> Result<Found, Error> {
@@ -191,6 +198,9 @@ impl Chordata for Node {
 
     async fn depart(self, _: Context) -> Result<(), Error> {
         self.must_be_member()?;
+        if self.has_chains() && self.inspect(|ring, _| ring.predecessor() != ring.me()) {
+            self.chain_leave().await?;
+        }
         let mut changes = self.watch();
         self.event(Event::Depart);
         loop {
@@ -208,19 +218,38 @@ impl Chordata for Node {
     async fn status(self, _: Context) -> Result<Status, Error> {
         Ok(self.status_now())
     }
+
+    async fn forget(self, _: Context, id: Id) -> Result<(), Error> {
+        self.must_be_member()?;
+        self.must_have_chains()?;
+        self.chain_forget(id).await
+    }
+
+    async fn recover(self, _: Context) -> Result<(), Error> {
+        self.must_be_member()?;
+        self.must_have_chains()?;
+        self.chain_accept_loss().await
+    }
 }
 
 impl Node {
+    fn must_have_chains(&self) -> Result<(), Error> {
+        let reason = "this cluster keeps its data in single copies: there are no chains";
+        if self.has_chains() { Ok(()) } else { Err(Error::Unavailable(reason.to_owned())) }
+    }
+
     fn must_be_member(&self) -> Result<(), Error> {
         if self.inspect(|ring, _| ring.is_member()) { Ok(()) } else { Err(Error::NotMember) }
     }
 
     /// How this node is.
     pub fn status_now(&self) -> Status {
-        let space = self.space();
+        let (space, now, me) = (self.space(), self.now(), self.me().id);
+        let chain = self.with_chain(|chain, _| (chain.status(now), chain.own_range(me)));
+        let (chain, own) = chain.map_or((None, None), |(status, own)| (Some(status), own));
         self.inspect(|ring, engine| {
             let number = ring.membership().and_then(|membership| membership.number(ring.me().id));
-            let serving = ring.serving();
+            let serving = ring.serving().or(own);
             Status {
                 me: ring.me().clone(),
                 settings: self.cluster().clone(),
@@ -238,6 +267,7 @@ impl Node {
                 bytes: engine.bytes(),
                 known: u32::try_from(ring.known().peers().count()).unwrap_or(u32::MAX),
                 silent: ring.known().silent_peers().collect(),
+                chain,
             }
         })
     }
@@ -290,26 +320,33 @@ fn conn_info(membership: &Membership) -> Vec<ConnInfo> {
 }
 
 /// Some of the keys of a range: at most a frame of them.
-fn page(engine: &dyn Engine, range: Range, options: ScanOptions, id: impl Fn(&Key) -> Id) -> Page {
+pub(crate) fn page(
+    engine: &dyn Engine,
+    range: Range,
+    options: &ScanOptions,
+    after: Option<Key>,
+    space: Space,
+) -> Result<Page, StoreError> {
     let limit = (options.limit as usize).clamp(1, PAGE_MAX);
-    let after = options.after.map(|key| (id(&key), key));
+    let after = after.map(|key| (key.id(space), key));
     let (mut entries, mut bytes, mut more) = (Vec::new(), 0, false);
-    engine.scan(range, after.as_ref(), &mut |_, key, record| {
-        let matches = match key {
-            Key::Bytes(bytes) => bytes.starts_with(&options.prefix),
-            Key::Literal(_) => options.prefix.is_empty(),
+    engine.scan(range, after.as_ref(), &mut |item| {
+        let Some(value) = item.value else { return ControlFlow::Continue(()) };
+        let matches = match item.key {
+            KeyRef::Bytes(bytes) => bytes.starts_with(&options.prefix),
+            KeyRef::Literal(_) => options.prefix.is_empty(),
         };
         if !matches {
             return ControlFlow::Continue(());
         }
-        bytes += key.size() + 64 + if options.values { record.value.len() } else { 0 };
+        bytes += item.key.size() + 64 + if options.values { value.len() } else { 0 };
         if entries.len() == limit || (bytes > ANSWER_BYTES_MAX && !entries.is_empty()) {
             more = true;
             return ControlFlow::Break(());
         }
-        let value = options.values.then(|| record.value.clone());
-        entries.push((key.clone(), record.version, value));
+        let value = options.values.then(|| Value::from(value));
+        entries.push((item.key.to_key(), item.version, value));
         ControlFlow::Continue(())
-    });
-    Page { entries, more, range: Some(range) }
+    })?;
+    Ok(Page { entries, more, range: Some(range) })
 }

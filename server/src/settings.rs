@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chordata_protocol::ring::RingSettings;
-use chordata_protocol::{Address, Id, Placement, Space};
+use chordata_protocol::{Address, Consistency, Durability, Id, Lease, Placement, Replication, Space};
 use chordata_rpc::service::ClusterId;
 use chordata_rpc::{Limits, Secret};
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,38 @@ pub enum PlacementSetting {
     Bisect,
     /// At SHA-1 of the advertised address
     Hash,
+}
+
+/// How a cluster keeps its data.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum ConsistencySetting {
+    /// One copy, in memory, handed over when nodes join and leave
+    Single,
+    /// Chains of k copies: linearizable
+    Chain,
+}
+
+/// When a write is on disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum DurabilitySetting {
+    /// Never: lost with the process
+    Memory,
+    /// Within a second
+    Interval,
+    /// Before the answer
+    Sync,
+}
+
+impl From<DurabilitySetting> for Durability {
+    fn from(setting: DurabilitySetting) -> Durability {
+        match setting {
+            DurabilitySetting::Memory => Durability::Memory,
+            DurabilitySetting::Interval => Durability::Interval,
+            DurabilitySetting::Sync => Durability::Sync,
+        }
+    }
 }
 
 /// What a server can be told. Everything is optional; [`Settings::resolve`] fills in the defaults.
@@ -90,6 +122,28 @@ pub struct Settings {
     #[arg(long, env = "CHORDATA_SUCCESSORS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub successors: Option<u8>,
+    /// How the cluster keeps its data; the first node decides [default: single]
+    #[arg(long, env = "CHORDATA_CONSISTENCY", value_enum)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub consistency: Option<ConsistencySetting>,
+    /// Copies of each key, k, in chain mode; the first node decides [default: 3]
+    #[arg(long, env = "CHORDATA_REPLICATION", value_name = "K")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replication: Option<u8>,
+    /// When a write is on disk, in chain mode; the first node decides [default: interval with --data, else memory]
+    #[arg(long, env = "CHORDATA_DURABILITY", value_enum)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub durability: Option<DurabilitySetting>,
+    /// Let any replica whose copy of the key is clean answer reads, in chain mode, not only the last one; the first
+    /// node decides [default: true]
+    #[arg(long, env = "CHORDATA_CLEAN_READS", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clean_reads: Option<bool>,
+    /// How long a node may serve after it was last heard, in chain mode, in milliseconds; the first node decides
+    /// [default: 1000]
+    #[arg(long, env = "CHORDATA_LEASE_MS", value_name = "MS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lease_ms: Option<u64>,
     /// How often the neighbours are checked, in milliseconds [default: 500]
     #[arg(long, env = "CHORDATA_STABILIZE_MS", value_name = "MS")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -222,7 +276,10 @@ impl Settings {
             }
         }
         let join_timeout = self.join_timeout.unwrap_or(60.0);
+        let (replication, lease) = (self.replication()?, self.lease()?);
         Ok(Resolved {
+            replication,
+            lease,
             listen,
             advertise: self.advertise,
             join: self.join.iter().map(|text| with_port(text)).collect::<Result<_, _>>()?,
@@ -276,6 +333,36 @@ impl Settings {
         let secret = Secret::new(&text)
             .map_err(|error| impossible("secret_file", &path.display().to_string(), &error.to_string()))?;
         Ok(Some(secret))
+    }
+
+    fn replication(&self) -> Result<Option<Replication>, SettingsError> {
+        let ConsistencySetting::Chain = self.consistency.unwrap_or(ConsistencySetting::Single) else {
+            return Ok(None);
+        };
+        let factor = self.replication.unwrap_or(Replication::default().factor);
+        if !(1..=16).contains(&factor) {
+            return Err(impossible("replication", &factor.to_string(), "there are 1 to 16 copies of a key"));
+        }
+        let durability = match (self.durability, &self.data) {
+            (Some(DurabilitySetting::Memory), _) | (None, None) => Durability::Memory,
+            (Some(kept), Some(_)) => kept.into(),
+            (None, Some(_)) => Durability::Interval,
+            (Some(kept), None) => {
+                let kept = Durability::from(kept).name();
+                return Err(impossible("durability", kept, "there is no directory to keep data in: give --data DIR"));
+            }
+        };
+        let clean_reads = self.clean_reads.unwrap_or(true);
+        Ok(Some(Replication { consistency: Consistency::Chain, factor, durability, clean_reads }))
+    }
+
+    fn lease(&self) -> Result<Lease, SettingsError> {
+        match self.lease_ms {
+            None => Ok(Lease::default()),
+            // Shorter, and it would run out while a new leader is elected.
+            Some(ms @ 1000..=600_000) => Ok(Lease { lasts: Duration::from_millis(ms), ..Lease::default() }),
+            Some(ms) => Err(impossible("lease_ms", &ms.to_string(), "it is from one second to ten minutes")),
+        }
     }
 
     fn ring(&self) -> Result<RingSettings, SettingsError> {
@@ -357,6 +444,10 @@ pub struct Resolved {
     pub cluster: Option<ClusterId>,
     /// The cluster's secret.
     pub secret: Option<Secret>,
+    /// How the cluster keeps its data, if this node is its first; none: in single copies.
+    pub replication: Option<Replication>,
+    /// The lease of chains, if this node is the first.
+    pub lease: Lease,
     /// Of the ring protocol.
     pub ring: RingSettings,
     /// Of the RPC server.

@@ -11,14 +11,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chordata_consensus::{NodeId, Settings as GroupSettings, Storage};
+use chordata_protocol::chain::{Incarnation, StoreId, View};
 use chordata_protocol::ring::{Change, Event, Ring, RingSettings};
-use chordata_protocol::{Address, Id, Peer, Placement, Space};
+use chordata_protocol::{Address, Durability, Id, Peer, Placement, Space};
 use chordata_rpc::kind::{ForClients, ForRing};
 use chordata_rpc::net::{self, Listener};
 use chordata_rpc::service::Ring as RingService;
 use chordata_rpc::service::{Admission, Chordata, ClusterId, ClusterSettings, Error, Joiner};
 use chordata_rpc::{CallFailure, Credentials, Handlers, Net, Pool, PoolSettings, Session};
-use chordata_store::MemoryEngine;
+use chordata_store::group::Mode;
+use chordata_store::{DiskEngine, Engine, MemoryEngine, RealFiles};
 use futures::future::BoxFuture;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{oneshot, watch};
@@ -26,6 +29,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use crate::chain::{self, Agreement, Group, Machine, Parts};
 use crate::identity::{DataDirectory, DataError, Identity};
 use crate::node::Node;
 use crate::settings::{Resolved, SettingsError};
@@ -37,6 +41,8 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 /// How long one node may take to admit.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// How often known addresses are written at most.
+/// What the engine may keep of the disk in memory.
+const CACHE_BYTES: usize = 64 * 1024 * 1024;
 const KNOWN_EVERY: Duration = Duration::from_millis(300);
 
 /// Why a node did not start.
@@ -48,6 +54,9 @@ pub enum StartError {
     /// Mend or move the data directory.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// Mend or move the store.
+    #[error("{0}")]
+    Store(String),
     /// Listen elsewhere.
     #[error("{0}")]
     Listen(String),
@@ -69,6 +78,7 @@ impl StartError {
             StartError::Settings(_) => 2,
             StartError::NoRing(_) => 4,
             StartError::Data(_)
+            | StartError::Store(_)
             | StartError::Listen(_)
             | StartError::NotAdmitted(_)
             | StartError::Random(_) => 1,
@@ -85,6 +95,7 @@ pub struct Started {
     stop: watch::Sender<bool>,
     server: JoinHandle<()>,
     keeper: JoinHandle<()>,
+    group: Option<Group>,
 }
 
 impl Started {
@@ -100,11 +111,16 @@ impl Started {
 
     /// Stops the process's part: timers, connections, writing. The node stays a member of the ring.
     pub async fn stop(self) {
+        self.node.sync().await;
         self.node.stop();
         self.stop.send_replace(true);
         // A task that panicked has nothing more to do either.
         let _ = self.server.await;
         let _ = self.keeper.await;
+        if let Some(group) = &self.group {
+            group.shutdown().await;
+        }
+        self.node.stop_committing().await;
     }
 }
 
@@ -119,6 +135,26 @@ impl Handlers for Door {
     fn ring(&self, session: Session<ForRing>) -> BoxFuture<'static, ()> {
         Box::pin(session.run(RingService::serve(self.0.clone())))
     }
+}
+
+/// The nearest node before a place among those of these addresses that answer; none: nobody does.
+async fn nearest_before(pool: &Pool, contacts: &[Address], space: Space, place: Id) -> Option<Peer> {
+    let asked = contacts.iter().map(|contact| async move {
+        let context = chordata_rpc::within(RETURN_PATIENCE / 2);
+        let status = pool.client(contact).status(context).await.ok()?.ok()?;
+        (status.member && status.me.id != place).then_some(status.me)
+    });
+    let members = futures::future::join_all(asked).await;
+    members.into_iter().flatten().min_by_key(|peer| space.distance(peer.id, place))
+}
+
+/// A life of a store.
+struct Life<'a> {
+    store: u128,
+    incarnation: u64,
+    known: &'a [Peer],
+    /// Is it the first of its cluster?
+    founds: bool,
 }
 
 /// 128 random bits.
@@ -208,9 +244,16 @@ impl Starting {
         contacts.sort();
         contacts.dedup();
         contacts.retain(|address| *address != self.me);
+        if identity.cluster.replication.is_some() {
+            // No admission is asked for: it belongs to the cluster, whose coordinator may need this very node.
+            let predecessor = nearest_before(&self.pool, &contacts, space, identity.id).await;
+            let place = Place { id: identity.id, cluster: identity.cluster.clone(), predecessor };
+            return self.run(place, identity.store, identity.incarnation, &known).await;
+        }
         let placement = Placement::Fixed(identity.id);
         let patience = if contacts.is_empty() { Duration::ZERO } else { RETURN_PATIENCE };
-        let admission = match self.ask_admission(&contacts, placement, patience).await {
+        let joiner = self.joiner(placement, identity.store, identity.incarnation);
+        let admission = match self.ask_admission(&contacts, joiner, patience).await {
             Ok(admission) => Some(admission),
             Err(StartError::NoRing(reason)) => {
                 if !contacts.is_empty() {
@@ -244,15 +287,22 @@ impl Starting {
                 cluster,
                 bits: self.settings.ring.space.bits(),
                 successors: u8::try_from(self.settings.ring.successors).unwrap_or(u8::MAX),
+                replication: self.settings.replication,
+                lease: self.settings.lease,
             };
             return self.run(Place { id, cluster, predecessor: None }, store, 1, &[]).await;
         }
         let contacts: Vec<Address> =
             self.settings.join.iter().filter(|address| **address != self.me).cloned().collect();
         let patience = self.settings.join_timeout;
-        let admission = self.ask_admission(&contacts, self.settings.placement, patience).await?;
+        let joiner = self.joiner(self.settings.placement, store, 1);
+        let admission = self.ask_admission(&contacts, joiner, patience).await?;
         let Admission { id, predecessor, settings: cluster, .. } = admission;
         self.run(Place { id, cluster, predecessor: Some(predecessor) }, store, 1, &[]).await
+    }
+
+    fn joiner(&self, placement: Placement, store: u128, incarnation: u64) -> Joiner {
+        Joiner { address: self.me.clone(), placement, store, incarnation }
     }
 
     fn first_id(&self) -> Id {
@@ -267,7 +317,7 @@ impl Starting {
     async fn ask_admission(
         &self,
         contacts: &[Address],
-        placement: Placement,
+        joiner: Joiner,
         patience: Duration,
     ) -> Result<Admission, StartError> {
         let began = Instant::now();
@@ -276,7 +326,7 @@ impl Starting {
         loop {
             let mut lasting = Vec::new();
             for contact in contacts {
-                match self.ask_one(contact, placement).await {
+                match self.ask_one(contact, joiner.clone()).await {
                     Ok(admission) => {
                         // What was learned with the connection and what was answered must agree.
                         if let Err(other) = self.credentials.learn(admission.settings.cluster) {
@@ -312,8 +362,7 @@ impl Starting {
         }
     }
 
-    async fn ask_one(&self, contact: &Address, placement: Placement) -> Result<Admission, Refusal> {
-        let joiner = Joiner { address: self.me.clone(), placement };
+    async fn ask_one(&self, contact: &Address, joiner: Joiner) -> Result<Admission, Refusal> {
         let context = chordata_rpc::within(CONNECT_WITHIN);
         match self.pool.client(contact).connect(context, joiner).await {
             Ok(Ok(admission)) => Ok(admission),
@@ -321,7 +370,9 @@ impl Starting {
             Ok(Err(error @ Error::IdTaken(..))) if self.returning => {
                 Err(Refusal::NotYet(format!("{contact}: {error}")))
             }
-            Ok(Err(error @ (Error::IdTaken(..) | Error::BadInput(_) | Error::RingFull(_)))) => {
+            Ok(Err(error @ (
+                Error::IdTaken(..) | Error::BadInput(_) | Error::RingFull(_) | Error::Barred(_)
+            ))) => {
                 Err(Refusal::Lasting(format!("{contact} does not admit this node: {error}")))
             }
             Ok(Err(error @ Error::Unavailable(_))) => Err(Refusal::NotYet(format!("{contact}: {error}"))),
@@ -331,6 +382,58 @@ impl Starting {
                 failure => Err(Refusal::Passing(failure.to_string())),
             },
         }
+    }
+
+    /// The engine, and how what is in it gets to the disk.
+    fn engine(&self, cluster: &ClusterSettings) -> Result<(Box<dyn Engine>, Option<Mode>), StartError> {
+        let mode = match cluster.replication.map(|replication| replication.durability) {
+            None | Some(Durability::Memory) => return Ok((Box::new(MemoryEngine::default()), None)),
+            Some(Durability::Interval) => Mode::INTERVAL,
+            Some(Durability::Sync) => Mode::Sync,
+        };
+        let Some(data) = &self.data else {
+            return Err(StartError::NotAdmitted(
+                "this cluster keeps its data on disk: give this node a directory for it with --data DIR".to_owned(),
+            ));
+        };
+        let failed = |error: &dyn std::fmt::Display| StartError::Store(error.to_string());
+        let files = RealFiles::new(data.store()?).map_err(|error| failed(&error))?;
+        let engine = DiskEngine::open(Arc::new(files), CACHE_BYTES).map_err(|error| failed(&error))?;
+        Ok((Box::new(engine), Some(mode)))
+    }
+
+    /// What the node needs for chains, if its cluster has them.
+    async fn chain_parts(
+        &self,
+        place: &Place,
+        life: &Life<'_>,
+        engine: &dyn Engine,
+        seed: u64,
+    ) -> Result<Option<Parts>, StartError> {
+        let space = Space::new(place.cluster.bits).unwrap_or_default();
+        let Some(settings) = chain::settings(&place.cluster, space) else { return Ok(None) };
+        let failed = |error: &dyn std::fmt::Display| StartError::Store(error.to_string());
+        let storage = match &self.data {
+            Some(data) => Storage::Directory(data.raft()?),
+            None => Storage::Memory,
+        };
+        let group_settings = GroupSettings::new(NodeId(life.store), storage);
+        let transport = chain::OverPool(self.pool.clone());
+        let group = Group::start(group_settings, Machine::default(), transport).await;
+        let group = group.map_err(|error| failed(&error))?;
+        let (store, incarnation) = (StoreId(life.store), Incarnation(life.incarnation));
+        let me = Peer::new(place.id, self.me.clone());
+        if life.founds {
+            group.bootstrap(self.me.as_str()).await.map_err(|error| failed(&error))?;
+            let view = View::first(space, settings.replication, store, incarnation, &me);
+            let found = Agreement::Found(Box::new(view));
+            group.propose(found).await.map_err(|error| failed(&error))?;
+        }
+        let kept = chain::load(engine, space).map_err(|error| failed(&error))?;
+        let mut contacts: Vec<Peer> = life.known.to_vec();
+        contacts.extend(place.predecessor.clone());
+        contacts.push(me);
+        Ok(Some(Parts { settings, store, incarnation, kept, contacts, group, seed }))
     }
 
     /// Builds the node, lets it in, and serves.
@@ -347,14 +450,23 @@ impl Starting {
         }
         let ring_settings = RingSettings {
             space,
+            owns_keys: place.cluster.replication.is_none(),
             successors: usize::from(place.cluster.successors).max(1),
             ..self.settings.ring.clone()
         };
         let me = Peer::new(place.id, self.me.clone());
         let seed = u64::try_from(random_bits()? & u128::from(u64::MAX)).unwrap_or(0);
         let ring = Ring::new(ring_settings, me, seed, known);
-        let node =
-            Node::new(ring, Box::new(MemoryEngine::default()), place.cluster.clone(), self.pool.clone());
+        let (engine, on_disk) = self.engine(&place.cluster)?;
+        let founds = place.predecessor.is_none() && !self.returning;
+        let life = Life { store, incarnation, known, founds };
+        let chain = self.chain_parts(&place, &life, &*engine, seed).await?;
+        let group = chain.as_ref().map(|parts| parts.group.clone());
+        let node = Node::new(ring, engine, place.cluster.clone(), self.pool.clone(), chain);
+        if let Some(mode) = on_disk {
+            let failed = |error: std::io::Error| StartError::Store(error.to_string());
+            node.commit_with(mode).map_err(failed)?;
+        }
         if let Some(data) = &self.data {
             data.save_identity(&Identity {
                 store,
@@ -383,7 +495,11 @@ impl Starting {
         let keeper = tokio::spawn(keep(self.data, node.clone(), keeper_ready, stopped));
         // An error: the keeper ended, and said why.
         let _ = ready.await;
-        let started = Started { node: node.clone(), listening: self.listening, stop, server, keeper };
+        if let Some(group) = &group {
+            tokio::spawn(node.clone().watch_group(group.clone()));
+            node.chain_event(chordata_protocol::chain::Event::Start);
+        }
+        let started = Started { node: node.clone(), listening: self.listening, stop, server, keeper, group };
         let joining = Joining {
             node: &node,
             pool: &self.pool,
@@ -446,11 +562,25 @@ impl Joining<'_> {
         let mut pause = BACKOFF.0;
         let me = self.node.me();
         loop {
+            if self.node.has_chains() {
+                // Its place is its own: only somebody of the ring is to be found.
+                let mut contacts = vec![last.address.clone()];
+                contacts.extend(self.node.inspect(|ring, _| ring.known().peers().map(|peer| peer.address).collect::<Vec<_>>()));
+                contacts.extend(self.contacts.iter().filter(|contact| **contact != me.address).cloned());
+                if let Some(peer) = nearest_before(self.pool, &contacts, self.node.space(), me.id).await {
+                    return Ok(peer);
+                }
+            }
             for contact in std::iter::once(&last.address).chain(self.contacts) {
-                if *contact == me.address {
+                if *contact == me.address || self.node.has_chains() {
                     continue;
                 }
-                let joiner = Joiner { address: me.address.clone(), placement: Placement::Fixed(me.id) };
+                let joiner = Joiner {
+                    address: me.address.clone(),
+                    placement: Placement::Fixed(me.id),
+                    store: 0,
+                    incarnation: 0,
+                };
                 let context = chordata_rpc::within(CONNECT_WITHIN);
                 if let Ok(Ok(admission)) = self.pool.client(contact).connect(context, joiner).await {
                     return Ok(admission.predecessor);

@@ -29,7 +29,7 @@ impl Client {
             check,
             size,
             |client, to, route, batch, limit| async move {
-                let options = client.options(route);
+                let options = client.options(route, None);
                 client.pool().client(&to).put_many(within(limit), batch, options).await
             },
         )
@@ -44,7 +44,7 @@ impl Client {
             |key: &Key| key.check(self.space()),
             Key::size,
             |client, to, route, batch, limit| async move {
-                let options = client.options(route);
+                let options = client.options(route, None);
                 client.pool().client(&to).get_many(within(limit), batch, options).await
             },
         )

@@ -23,6 +23,9 @@ pub enum Failure {
     /// Look before trying again: it may or may not have been done.
     #[error("outcome unknown: {0}")]
     Unknown(String),
+    /// Look before trying again: whether it was done is not known any more. In this view it may be sent anew.
+    #[error("outcome unknown: the write was sent so long ago that nobody knows any more whether it was done")]
+    TooOld(u64),
     /// A client needs at least one node's address.
     #[error("no node's address was given")]
     NoNodes,
@@ -51,7 +54,7 @@ impl Failure {
 
     /// Is it certain that nothing was done?
     pub fn is_certain(&self) -> bool {
-        !matches!(self, Failure::Unknown(_))
+        !matches!(self, Failure::Unknown(_) | Failure::TooOld(_))
     }
 }
 
@@ -60,6 +63,7 @@ impl From<Error> for Failure {
         match error {
             Error::BadInput(bad) => Failure::BadInput(bad),
             Error::Unknown(reason) => Failure::Unknown(reason),
+            Error::TooOld(view) => Failure::TooOld(view),
             Error::Unavailable(reason) => Failure::Unavailable(reason),
             error @ (Error::Overloaded | Error::NotMember | Error::NotOwner(_)) => {
                 Failure::Unavailable(error.to_string())
@@ -67,6 +71,7 @@ impl From<Error> for Failure {
             error @ (Error::NoSuchNumber { .. }
             | Error::NoSuchAttribute(_)
             | Error::IdTaken(..)
+            | Error::Barred(_)
             | Error::RingFull(_)) => Failure::Refused(error),
         }
     }

@@ -22,18 +22,21 @@
 //! # Three outcomes
 //!
 //! A write is done, definitely not done, or *unknown*: then it was sent, and no answer came. Requests that certainly
-//! were not carried out are tried again, elsewhere if need be, until [`Config::patience`] is over; unknown ones are
-//! not. [`Failure`] says which it was.
+//! were not carried out are tried again, elsewhere if need be, until [`Config::patience`] is over. In a cluster of
+//! chains unknown ones are as well: every write has a name, under which it takes effect once. [`Failure`] says which
+//! it was.
 
 pub mod batch;
 mod cache;
 pub mod failure;
 pub mod look;
 mod routing;
+mod writes;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use chordata_protocol::chain::WriteId;
 use chordata_protocol::{Address, Key, Operation, Outcome, Policy, Record, Space, Value, Version};
 use chordata_rpc::service::{Answer, Options, Route, Status};
 use chordata_rpc::{Credentials, Net, Pool, PoolSettings, TcpNet};
@@ -43,6 +46,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 
 use cache::Owners;
 pub use failure::Failure;
+use writes::Writes;
 
 /// How long a node may be silent before the next one is asked as well.
 const HEAD_START: Duration = Duration::from_millis(250);
@@ -101,6 +105,8 @@ struct Shared {
     /// Nodes to begin with; those that answered last come first.
     entries: Mutex<Vec<Address>>,
     owners: Mutex<Owners>,
+    /// Names of writes; none: the cluster does not keep its data in chains, where a write can be sent twice.
+    writes: Option<Arc<Writes>>,
     config: Config,
 }
 
@@ -124,7 +130,10 @@ impl Client {
         entries.swap(0, place);
         let space = Space::new(status.settings.bits).unwrap_or_default();
         let owners = Mutex::new(Owners::new(space));
-        Ok(Client { shared: Arc::new(Shared { pool, space, entries: Mutex::new(entries), owners, config }) })
+        let view = status.chain.as_ref().and_then(|chain| chain.view.as_ref()).map(|view| view.index);
+        let writes = status.settings.replication.map(|_| Writes::new(view.unwrap_or(0))).transpose()?;
+        let writes = writes.map(Arc::new);
+        Ok(Client { shared: Arc::new(Shared { pool, space, entries: Mutex::new(entries), owners, writes, config }) })
     }
 
     /// The size of the cluster's ring.
@@ -156,6 +165,7 @@ impl Client {
                 space: self.shared.space,
                 entries: Mutex::new(entries),
                 owners: Mutex::new(Owners::new(self.shared.space)),
+                writes: self.shared.writes.clone(),
                 config,
             }),
         }
@@ -207,8 +217,8 @@ impl Client {
         self.apply(key, operation).await
     }
 
-    fn options(&self, route: Route) -> Options {
-        Options { route, trace: self.shared.config.trace }
+    fn options(&self, route: Route, by: Option<WriteId>) -> Options {
+        Options { route, trace: self.shared.config.trace, by }
     }
 }
 

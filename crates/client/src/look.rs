@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use chordata_protocol::chain::View as ChainView;
 use chordata_protocol::{Address, Successor};
 use chordata_rpc::service::{Page, ScanOptions, Status};
 use chordata_rpc::within;
@@ -53,12 +54,44 @@ impl View {
                 problems.push(format!("{me} does not have {} behind it", behind.me.address));
             }
             match status.serving {
+                _ if status.chain.is_some() => {}
                 None => problems.push(format!("{me} waits for its keys")),
                 Some(range) if range.low != before.me.id => problems.push(format!("{me} is moving keys")),
                 Some(_) => {}
             }
             if status.stale || status.number != u32::try_from(place).ok() {
                 problems.push(format!("{me} is not numbered as it stands"));
+            }
+        }
+        problems.extend(self.chain_problems());
+        problems
+    }
+
+    /// The newest view of chains that any of the nodes has; none: the cluster has no chains.
+    pub fn chains(&self) -> Option<&ChainView> {
+        let chains = self.nodes.iter().filter_map(|status| status.chain.as_ref());
+        chains.filter_map(|chain| chain.view.as_ref()).max_by_key(|view| view.index)
+    }
+
+    /// What is not as it should be of the chains.
+    fn chain_problems(&self) -> Vec<String> {
+        let Some(view) = self.chains() else { return Vec::new() };
+        let present = view.members.values().filter(|member| !member.leaving).count();
+        let wanted = view.replication.copies().min(present);
+        let mut problems = Vec::new();
+        for (epoch, active) in &view.ranges {
+            let name = format!("the range ({:?}, {:?}]", active.range.low, active.range.high);
+            let serving = active.serving().count();
+            if serving < wanted {
+                problems.push(format!("{name} is under-replicated: {serving} of {wanted} replicas serve"));
+            }
+            if view.change_of(*epoch).is_some() || active.wedged {
+                problems.push(format!("the chain of {name} is being changed"));
+            }
+        }
+        for member in view.members.values() {
+            if !self.nodes.iter().any(|status| status.me.id == member.peer.id) {
+                problems.push(format!("{} is a member, but does not answer", member.peer));
             }
         }
         problems

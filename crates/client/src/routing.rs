@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use chordata_protocol::chain::WriteId;
 use chordata_protocol::procedure::lookup::{self, Hop, Located, Lookup};
 use chordata_protocol::procedure::{Procedure, Step};
 use chordata_protocol::{
@@ -17,7 +18,11 @@ use crate::failure::Failure;
 use crate::{Client, Routing};
 
 /// Pause before the ring is asked again, first and longest.
+/// Nodes named by others' views that one attempt asks.
+const VIEWS_FOLLOWED_MAX: usize = 3;
 const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(250));
+/// How long one attempt at a request that may be sent again may take.
+const ATTEMPT_WITHIN: Duration = Duration::from_secs(3);
 /// How long one step of a lookup may take.
 const STEP_WITHIN: Duration = Duration::from_secs(2);
 /// The most nodes that a lookup asks.
@@ -25,9 +30,26 @@ const HOP_LIMIT: u32 = 512;
 
 impl Client {
     pub(crate) async fn apply(&self, key: Key, operation: Operation) -> Result<Answer<Outcome>, Failure> {
+        loop {
+            let naming = self.shared.writes.as_ref().map(|writes| writes.begin());
+            let by = naming.as_ref().map(|naming| naming.id);
+            match (self.apply_named(&key, &operation, by).await, &self.shared.writes) {
+                // No attempt did anything: it is sent under a new name.
+                (Err(Failure::TooOld(view)), Some(writes)) if writes.saw(view) => {}
+                (result, _) => return result,
+            }
+        }
+    }
+
+    async fn apply_named(
+        &self,
+        key: &Key,
+        operation: &Operation,
+        by: Option<WriteId>,
+    ) -> Result<Answer<Outcome>, Failure> {
         let id = key.id(self.shared.space);
         let send = |stub: ChordataStub, route: Route, limit: Duration| {
-            let (key, operation, options) = (key.clone(), operation.clone(), self.options(route));
+            let (key, operation, options) = (key.clone(), operation.clone(), self.options(route, by));
             async move {
                 match operation {
                     Operation::Put(value) => stub.put(within(limit), key, value, options).await,
@@ -38,28 +60,36 @@ impl Client {
                 }
             }
         };
-        self.carry(id, false, send).await
+        self.carry(id, by.is_some(), false, send).await
     }
 
     pub(crate) async fn read(&self, key: Key) -> Result<Answer<Option<Record>>, Failure> {
         let id = key.id(self.shared.space);
         let send = |stub: ChordataStub, route: Route, limit: Duration| {
-            let (key, options) = (key.clone(), self.options(route));
+            let (key, options) = (key.clone(), self.options(route, None));
             async move { stub.get(within(limit), key, options).await }
         };
-        self.carry(id, true, send).await
+        self.carry(id, true, true, send).await
     }
 
-    /// Carries a request, however routing is set. `repeatable`: may one with unknown outcome be sent again?
-    async fn carry<T, S, F>(&self, id: Id, repeatable: bool, send: S) -> Result<Answer<T>, Failure>
+    /// Carries a request, however routing is set. `repeatable`: may one with unknown outcome be sent again? `reads`: does
+    /// it change nothing?
+    async fn carry<T, S, F>(
+        &self,
+        id: Id,
+        repeatable: bool,
+        reads: bool,
+        send: S,
+    ) -> Result<Answer<T>, Failure>
     where
         S: Fn(ChordataStub, Route, Duration) -> F,
         F: Future<Output = Result<Result<Answer<T>, Error>, RpcError>>,
     {
         let deadline = Instant::now() + self.shared.config.patience;
-        let mut pause = PAUSE.0;
+        let (mut pause, mut unknown) = (PAUSE.0, None);
         loop {
             let limit = deadline.saturating_duration_since(Instant::now());
+            let limit = if repeatable { limit.min(ATTEMPT_WITHIN) } else { limit };
             let attempt = match self.shared.config.routing {
                 Routing::Entry(policy) => self.by_entry(policy, limit, &send).await,
                 Routing::Client(policy) => self.by_client(id, policy, limit, &send).await,
@@ -69,11 +99,17 @@ impl Client {
                 Err(failure @ (Failure::BadInput(_) | Failure::Refused(_) | Failure::NoNodes)) => {
                     return Err(failure);
                 }
+                Err(failure @ Failure::TooOld(_)) => return Err(unknown.unwrap_or(failure)),
                 Err(failure @ Failure::Unknown(_)) if !repeatable => return Err(failure),
                 Err(failure) => failure,
             };
+            if let Failure::Unknown(_) = failure {
+                unknown = Some(failure.clone());
+            }
             if Instant::now() + pause >= deadline {
-                return Err(if repeatable { failure.of_reading() } else { failure });
+                // Once it is unknown whether a write was done, a later refusal does not make it certain.
+                let failure = unknown.unwrap_or(failure);
+                return Err(if reads { failure.of_reading() } else { failure });
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE.1);
@@ -126,8 +162,8 @@ impl Client {
             }
         };
         let began = Instant::now();
-        let stub = self.shared.pool.client(&owner.address);
-        match send(stub, Route::Direct, limit).await {
+        let (owner, sent) = self.send_on(owner, limit, send).await;
+        match sent {
             Ok(Ok(mut answer)) => {
                 self.shared.owners.lock().served(&answer.trip.owner, id);
                 answer.trip = self.trip(owner, id, path, began.elapsed());
@@ -141,6 +177,34 @@ impl Client {
             Err(error) => {
                 self.shared.owners.lock().forget(&owner);
                 Err(Failure::from_call(error))
+            }
+        }
+    }
+
+    /// Sends to a node, and on to the one that its view names instead, if it does.
+    async fn send_on<T, S, F>(
+        &self,
+        owner: Peer,
+        limit: Duration,
+        send: &S,
+    ) -> (Peer, Result<Result<Answer<T>, Error>, RpcError>)
+    where
+        S: Fn(ChordataStub, Route, Duration) -> F,
+        F: Future<Output = Result<Result<Answer<T>, Error>, RpcError>>,
+    {
+        let mut to = owner;
+        let mut followed = 0;
+        loop {
+            let stub = self.shared.pool.client(&to.address);
+            match send(stub, Route::Direct, limit).await {
+                Ok(Err(Error::NotOwner(candidates))) if followed < VIEWS_FOLLOWED_MAX => {
+                    followed += 1;
+                    match candidates.iter().find(|named| named.why == Why::View && named.peer != to) {
+                        Some(named) => to = named.peer.clone(),
+                        None => return (to, Ok(Err(Error::NotOwner(candidates)))),
+                    }
+                }
+                sent => return (to, sent),
             }
         }
     }

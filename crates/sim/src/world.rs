@@ -22,6 +22,8 @@ use crate::network::Network;
 
 /// How long a request to a node that serves a key may wait there for a hand-over.
 const PARKED_MAX: Duration = Duration::from_secs(10);
+/// Why the simulation expects no errors of its stores.
+const MEMORY: &str = "an engine in memory has no disk that could fail";
 
 /// One simulated node.
 #[derive(Debug)]
@@ -217,7 +219,7 @@ impl World {
         for number in 0..count {
             let (key, version) = (bulk_key(number), Version { epoch: 1, sequence: 0 });
             let record = Record { version, value: Value::from(vec![0; 100]) };
-            node.store.apply(vec![Write::Put(key.id(space), key, record)]);
+            node.store.apply(vec![Write::Put(key.id(space), key, record)]).expect(MEMORY);
         }
     }
 
@@ -229,7 +231,7 @@ impl World {
         let missing = (0..count).map(bulk_key).filter(|key| {
             let id = key.id(self.settings.space);
             let server = self.members().find(|node| node.ring.serves(id));
-            server.is_none_or(|node| node.store.get(id, key).is_none())
+            server.is_none_or(|node| node.store.get(id, key).expect(MEMORY).is_none())
         });
         let missing: Vec<Key> = missing.collect();
         if missing.is_empty() {
@@ -401,15 +403,20 @@ impl World {
                 self.push(after, Item::Timer { address: address.clone(), life, timer, setting });
             }
             Effect::ReadRange { token, range, after, bytes_max } => {
-                let (entries, next) = transfer::read_range(&node.store, space, range, after, bytes_max);
+                let read = transfer::read_range(&node.store, space, range, after, bytes_max);
+                let (entries, next) = read.expect(MEMORY);
                 return Some(Event::Entries { token, entries, next });
             }
             Effect::ReadKeys { token, keys, bytes_max } => {
-                let entries = transfer::read_keys(&node.store, space, keys, bytes_max);
+                let entries = transfer::read_keys(&node.store, space, keys, bytes_max).expect(MEMORY);
                 return Some(Event::Entries { token, entries, next: None });
             }
-            Effect::Merge(entries) => transfer::merge(&mut node.store, space, entries),
-            Effect::Erase(range) => transfer::erase(&mut node.store, range),
+            Effect::Merge(entries) => {
+                transfer::merge(&mut node.store, space, entries).expect(MEMORY);
+            }
+            Effect::Erase(range) => {
+                transfer::erase(&mut node.store, range).expect(MEMORY);
+            }
             Effect::Renumber => {
                 let me = node.ring.me().clone();
                 let walk = Renumber::new(me.id, std::slice::from_ref(&me));

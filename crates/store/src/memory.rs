@@ -1,168 +1,274 @@
-//! The engine that keeps everything in memory: an ordered map from identifiers to keys.
+//! The engine that keeps everything in memory: an ordered map from identifiers to keys. It is lost with the process, so
+//! every batch is at once as durable as it will ever be, and there is nothing to flush.
 //!
 //! Nearly every identifier has a single key (two with one SHA-1 are not known; small teaching rings have several), so
-//! a slot holds one key in place and makes room for more only when it must.
+//! a slot holds one key in place and makes room for more only when it must. Key and value are one piece of memory
+//! (`Packed`): a million keys of 16 B with values of 100 B take about 200 MB.
 
-use std::collections::BTreeMap;
-use std::ops::{Bound, ControlFlow};
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, btree_map};
+use std::ops::Bound;
 
-use chordata_protocol::{Id, Key, Range, Record, Version};
+use chordata_protocol::{Id, Key, Range};
 
-use crate::{Change, Engine, Position};
+use crate::disk::{Flush, Flushed};
+use crate::engine::{Change, Counts, Engine, Item, Mark, NoteVisitor, Position, Stored, Ticket, Visitor};
+use crate::error::StoreError;
+use crate::layers::{Below, Layer, Layers, Seen, merge};
+use crate::packed::Packed;
+use crate::row::{self, RowKey, Segment, segments};
+use crate::undo::{Snapshot, Undo};
 
 /// The keys of one identifier, ordered. Never empty.
 #[derive(Clone, Debug)]
 enum Slot {
-    One(Key, Record),
-    Many(Vec<(Key, Record)>),
+    One(Packed),
+    /// The box keeps the slots of all the others small.
+    #[allow(clippy::box_collection, reason = "a bare vector would add 8 bytes to each of a million slots")]
+    Many(Box<Vec<Packed>>),
 }
 
+const _: () = assert!(size_of::<Slot>() == 2 * size_of::<usize>(), "a slot is as large as one row");
+
 impl Slot {
-    fn get(&self, key: &Key) -> Option<&Record> {
+    fn rows(&self) -> &[Packed] {
         match self {
-            Slot::One(mine, record) => (mine == key).then_some(record),
-            Slot::Many(entries) => {
-                let at = entries.binary_search_by(|(mine, _)| mine.cmp(key)).ok()?;
-                entries.get(at).map(|(_, record)| record)
-            }
+            Slot::One(row) => std::slice::from_ref(row),
+            Slot::Many(rows) => rows,
         }
     }
 
-    fn entries(&self) -> Vec<(&Key, &Record)> {
+    fn get(&self, key: &Key) -> Option<&Packed> {
+        self.rows().iter().find(|row| row.is_of(key))
+    }
+
+    fn into_rows(self) -> Vec<Packed> {
         match self {
-            Slot::One(key, record) => vec![(key, record)],
-            Slot::Many(entries) => entries.iter().map(|(key, record)| (key, record)).collect(),
+            Slot::One(row) => vec![row],
+            Slot::Many(rows) => *rows,
         }
     }
 
-    fn into_entries(self) -> Vec<(Key, Record)> {
-        match self {
-            Slot::One(key, record) => vec![(key, record)],
-            Slot::Many(entries) => entries,
-        }
-    }
-
-    fn from_entries(mut entries: Vec<(Key, Record)>) -> Option<Slot> {
-        match entries.len() {
-            0 | 1 => entries.pop().map(|(key, record)| Slot::One(key, record)),
-            _ => Some(Slot::Many(entries)),
+    fn from_rows(mut rows: Vec<Packed>) -> Option<Slot> {
+        match rows.len() {
+            0 | 1 => rows.pop().map(Slot::One),
+            _ => Some(Slot::Many(Box::new(rows))),
         }
     }
 }
 
 /// Everything in memory.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct MemoryEngine {
     slots: BTreeMap<Id, Slot>,
-    keys: u64,
-    bytes: u64,
-}
-
-fn size(key: &Key, record: &Record) -> u64 {
-    (key.size() + record.value.len()) as u64
+    notes: BTreeMap<Vec<u8>, Vec<u8>>,
+    counts: Counts,
+    applied: Ticket,
+    undo: Undo<Packed>,
 }
 
 impl MemoryEngine {
-    fn put(&mut self, id: Id, key: Key, record: Record) {
-        self.bytes += size(&key, &record);
-        self.keys += 1;
-        match self.slots.get_mut(&id) {
-            Some(Slot::One(mine, old)) if *mine == key => {
-                self.bytes -= size(mine, old);
-                self.keys -= 1;
-                *old = record;
+    fn row(&self, id: Id, key: &Key) -> Option<&Packed> {
+        self.slots.get(&id)?.get(key)
+    }
+
+    /// The key's row becomes this (none: there is none any more).
+    fn set(&mut self, id: Id, key: &Key, row: Option<Packed>, keep_old: bool) {
+        if let Some(row) = &row {
+            self.counts.add(row.weight());
+        }
+        let old = self.exchange(id, key, row);
+        if let Some(old) = &old {
+            self.counts.subtract(old.weight());
+        }
+        if keep_old {
+            self.undo.keep(&row::place(id, key), || old);
+        }
+    }
+
+    fn exchange(&mut self, id: Id, key: &Key, row: Option<Packed>) -> Option<Packed> {
+        match (self.slots.entry(id), row) {
+            (btree_map::Entry::Vacant(_), None) => None,
+            (btree_map::Entry::Vacant(slot), Some(row)) => {
+                slot.insert(Slot::One(row));
+                None
             }
-            Some(_) => self.change_slot(id, &key.clone(), Some((key, record))),
-            None => {
-                self.slots.insert(id, Slot::One(key, record));
+            (btree_map::Entry::Occupied(mut slot), row) => {
+                if let (Slot::One(mine), Some(_)) = (slot.get_mut(), &row)
+                    && mine.is_of(key)
+                {
+                    return row.map(|row| std::mem::replace(mine, row));
+                }
+                // The general case: takes the slot apart, and puts it together again.
+                let mut rows = slot.remove().into_rows();
+                let at = rows.iter().position(|mine| mine.is_of(key));
+                let old = at.map(|at| rows.remove(at));
+                if let Some(row) = row {
+                    let at = rows.partition_point(|mine| mine.key() < row.key());
+                    rows.insert(at, row);
+                }
+                if let Some(slot) = Slot::from_rows(rows) {
+                    self.slots.insert(id, slot);
+                }
+                old
             }
         }
     }
 
-    fn remove(&mut self, id: Id, key: &Key) {
-        self.change_slot(id, key, None);
+    fn scan_layers<'a>(
+        &'a self,
+        layers: impl Fn() -> Vec<&'a Layer<Packed>>,
+        range: Range,
+        after: Option<&Position>,
+        visit: Visitor<'_>,
+    ) -> Result<(), StoreError> {
+        for segment in segments(range, after) {
+            let over = Layers::new(layers().into_iter(), segment.bounds());
+            let ended = merge(over, self.below(&segment).map(Ok), |seen| {
+                let (key, row) = match &seen {
+                    Seen::Below(Row { id, row }) => (RowKey { id: *id, key: row.key() }, *row),
+                    Seen::Layer(place, row) => {
+                        (RowKey::read(place).expect("only places of rows are kept"), *row)
+                    }
+                };
+                Ok(visit(item(key, row)))
+            })?;
+            if ended.is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 
-    /// The general case: takes the slot apart, and puts it together again.
-    fn change_slot(&mut self, id: Id, key: &Key, new: Option<(Key, Record)>) {
-        let mut entries = self.slots.remove(&id).map(Slot::into_entries).unwrap_or_default();
-        let at = match entries.binary_search_by(|(mine, _)| mine.cmp(key)) {
-            Ok(at) => {
-                let (old_key, old) = entries.remove(at);
-                self.bytes -= size(&old_key, &old);
-                self.keys -= 1;
-                at
-            }
-            Err(at) => at,
+    fn below<'a>(&'a self, segment: &'a Segment) -> impl Iterator<Item = Row<'a>> {
+        let id = |place: &Vec<u8>| RowKey::read(place).map_or(Id::ZERO, |place| place.id);
+        // Keys of the first identifier that are in front of the segment are passed over one by one.
+        let low = segment.low.as_ref().map(id);
+        let low = match low {
+            Bound::Excluded(id) => Bound::Included(id),
+            other => other,
         };
-        if let Some(entry) = new {
-            entries.insert(at, entry);
-        }
-        if let Some(slot) = Slot::from_entries(entries) {
-            self.slots.insert(id, slot);
-        }
+        let slots = self.slots.range((low, segment.high.as_ref().map(id)));
+        let rows = slots.flat_map(|(id, slot)| slot.rows().iter().map(|row| Row { id: *id, row }));
+        rows.skip_while(|row| match &segment.low {
+            Bound::Excluded(low) => row.compare(low) != Ordering::Greater,
+            Bound::Included(_) | Bound::Unbounded => false,
+        })
     }
 }
 
+struct Row<'a> {
+    id: Id,
+    row: &'a Packed,
+}
+
+impl Below for Row<'_> {
+    fn compare(&self, place: &[u8]) -> Ordering {
+        RowKey { id: self.id, key: self.row.key() }.compare(place)
+    }
+}
+
+fn item<'a>(place: RowKey<'a>, row: &'a Packed) -> Item<'a> {
+    let key = place.key().expect("only keys with their tags are kept");
+    Item { id: place.id, key, version: row.version(), value: row.value() }
+}
+
+/// Never fails, but for keys that are too long.
 impl Engine for MemoryEngine {
-    fn get(&self, id: Id, key: &Key) -> Option<Record> {
-        self.slots.get(&id)?.get(key).cloned()
+    fn stored(&self, id: Id, key: &Key) -> Result<Option<Stored>, StoreError> {
+        Ok(self.row(id, key).map(Packed::stored))
     }
 
-    fn version(&self, id: Id, key: &Key) -> Option<Version> {
-        self.slots.get(&id)?.get(key).map(|record| record.version)
+    fn mark(&self, id: Id, key: &Key) -> Result<Option<Mark>, StoreError> {
+        Ok(self.row(id, key).map(Packed::mark))
     }
 
-    fn apply(&mut self, batch: Vec<Change>) {
-        for change in batch {
-            match change {
-                Change::Put(id, key, record) => self.put(id, key, record),
-                Change::Remove(id, key) => self.remove(id, &key),
+    fn note(&self, name: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.notes.get(name).cloned())
+    }
+
+    fn notes(&self, prefix: &[u8], after: Option<&[u8]>, visit: NoteVisitor<'_>) -> Result<(), StoreError> {
+        let low = row::after_in_prefix(prefix, after);
+        for (name, note) in self.notes.range::<[u8], _>((low, Bound::Unbounded)) {
+            if !name.starts_with(prefix) || visit(name, note).is_break() {
+                break;
             }
         }
+        Ok(())
     }
 
-    fn scan(
-        &self,
-        range: Range,
-        after: Option<&Position>,
-        visit: &mut dyn FnMut(Id, &Key, &Record) -> ControlFlow<()>,
-    ) {
-        for (low, high) in segments(range, after.map(|(id, _)| *id)) {
-            for (id, slot) in self.slots.range((low, high)) {
-                for (key, record) in slot.entries() {
-                    let passed = after.is_some_and(|(at, last)| at == id && key <= last);
-                    if !passed && visit(*id, key, record).is_break() {
-                        return;
-                    }
+    fn apply(&mut self, batch: Vec<Change>) -> Result<Ticket, StoreError> {
+        batch.iter().try_for_each(Change::check)?;
+        let keep_old = self.undo.begin();
+        for change in batch {
+            match change {
+                Change::Put(id, key, record) => {
+                    let row = Packed::new(&key, record.version, Some(&record.value));
+                    self.set(id, &key, Some(row), keep_old);
+                }
+                Change::Bury(id, key, version) => {
+                    self.set(id, &key, Some(Packed::new(&key, version, None)), keep_old);
+                }
+                Change::Remove(id, key) => self.set(id, &key, None, keep_old),
+                Change::Note(name, Some(note)) => {
+                    self.notes.insert(name, note);
+                }
+                Change::Note(name, None) => {
+                    self.notes.remove(&name);
                 }
             }
         }
+        self.applied = self.applied.next();
+        Ok(self.applied)
+    }
+
+    fn applied(&self) -> Ticket {
+        self.applied
+    }
+
+    fn durable(&self) -> Ticket {
+        self.applied
+    }
+
+    fn scan(&self, range: Range, after: Option<&Position>, visit: Visitor<'_>) -> Result<(), StoreError> {
+        self.scan_layers(Vec::new, range, after, visit)
+    }
+
+    fn snapshot(&mut self) -> Snapshot {
+        self.undo.open()
+    }
+
+    fn scan_snapshot(
+        &self,
+        snapshot: &Snapshot,
+        range: Range,
+        after: Option<&Position>,
+        visit: Visitor<'_>,
+    ) -> Result<(), StoreError> {
+        self.scan_layers(|| self.undo.layers(snapshot).collect(), range, after, visit)
     }
 
     fn keys(&self) -> u64 {
-        self.keys
+        self.counts.keys
+    }
+
+    fn tombstones(&self) -> u64 {
+        self.counts.tombstones
     }
 
     fn bytes(&self) -> u64 {
-        self.bytes
+        self.counts.bytes
     }
-}
 
-type Segment = (Bound<Id>, Bound<Id>);
-
-/// The range as one or two stretches of ids that go up, from `from` (included) on.
-fn segments(range: Range, from: Option<Id>) -> Vec<Segment> {
-    use Bound::{Excluded, Included, Unbounded};
-    let Range { low, high } = range;
-    let start = from.map_or(Excluded(low), Included);
-    if low < high {
-        return vec![(start, Included(high))];
+    fn begin_flush(&mut self) -> Result<Option<Flush>, StoreError> {
+        Ok(None)
     }
-    match from {
-        // Already around the top of the ring.
-        Some(id) if id <= high && id != low => vec![(start, Included(high))],
-        Some(id) if id == low && low == high => vec![(start, Included(high))],
-        Some(_) | None => vec![(start, Unbounded), (Unbounded, Included(high))],
+
+    fn end_flush(&mut self, _: Flushed) -> Result<Ticket, StoreError> {
+        Ok(self.applied)
+    }
+
+    fn overlay_bytes(&self) -> usize {
+        0
     }
 }

@@ -105,7 +105,7 @@ impl RpcArguments {
 
     /// None: the arguments do not fit the method.
     async fn call(&self, stub: &ChordataStub, space: Space, arguments: &[&str]) -> Outcome<Option<Json>> {
-        let options = Options { route: Route::Entry(Policy::Finger), trace: true };
+        let options = Options { route: Route::Entry(Policy::Finger), trace: true, by: None };
         let limit = within(WITHIN);
         Ok(Some(match (self.method.as_str(), arguments) {
             ("put", [key, value]) => {
@@ -122,7 +122,7 @@ impl RpcArguments {
             ("connect", [address, placement @ ..]) if placement.len() < 2 => {
                 let address = with_port(address).map_err(Failure::input)?;
                 let placement = parse_placement(placement.first().copied(), space)?;
-                answer!(stub.connect(limit, Joiner { address, placement }))?
+                answer!(stub.connect(limit, Joiner { address, placement, store: 0, incarnation: 0 }))?
             }
             ("update_numbers", []) => answer!(stub.update_numbers(limit))?,
             ("update_finger_table", []) => answer!(stub.update_finger_table(limit))?,

@@ -170,7 +170,7 @@ impl Node {
             .collect();
         let (node, group) = (self.clone(), chain.group.clone());
         tokio::spawn(async move {
-            let outcome = group.change_voters(wanted).await;
+            let outcome = group.change_voters(&wanted).await;
             if let Err(error) = outcome {
                 info!(node = %node.me().address, %error, "the voters are not changed yet");
             }

@@ -5,10 +5,11 @@ use chordata_protocol::chain::view::Active;
 use chordata_protocol::chain::{Epoch, Replica, StoreId};
 use chordata_protocol::message::{Candidate, Found};
 use chordata_protocol::{Id, Peer, Policy, Range};
-use chordata_rpc::service::{ChainStatus, ReplicaStatus, Role};
+use chordata_rpc::service::{ChainStatus, Error, Page, ReplicaStatus, Role, ScanOptions};
 
 use super::Chain;
 use crate::node::Node;
+use crate::service::page;
 
 fn role(replica: &Replica) -> Role {
     match (replica.is_serving(), replica.is_head(), replica.is_tail()) {
@@ -65,6 +66,32 @@ impl Chain {
 }
 
 impl Node {
+    /// Some of the keys of the ranges whose last serving replica this node is, one range after another.
+    pub(crate) fn chain_page(&self, options: &ScanOptions) -> Option<Result<Page, Error>> {
+        let (space, me) = (self.space(), self.me().id);
+        self.with_chain(|chain, engine| {
+            let ranges = chain.tail_ranges(space, me);
+            let at = options.after.as_ref().map(|key| key.id(space));
+            let first = at.and_then(|id| ranges.iter().position(|range| range.contains(id))).unwrap_or(0);
+            let mut after = options.after.clone();
+            let mut read = Page { entries: Vec::new(), more: false, range: ranges.first().copied() };
+            for (place, range) in ranges.iter().enumerate().skip(first) {
+                let page = page(engine, *range, options, after.take(), space);
+                read = page.map_err(|error| self.store_failed(&error))?;
+                if read.more || !read.entries.is_empty() {
+                    read.more |= place + 1 < ranges.len();
+                    break;
+                }
+            }
+            Ok(read)
+        })
+    }
+
+    /// The range of an identifier and its head, as far as this node's view goes.
+    pub(crate) fn chain_located(&self, id: Id) -> Option<(Range, Peer)> {
+        self.with_chain(|chain, _| chain.located(id)).flatten()
+    }
+
     /// What chains say about who owns an identifier, before the ring is asked.
     pub(crate) fn chain_find(&self, target: Id, policy: Policy) -> Option<Found> {
         self.with_chain_and_ring(|chain, ring| {

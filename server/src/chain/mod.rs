@@ -23,7 +23,7 @@ use chordata_store::Ticket;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
-pub use group::{Agreed, Agreement, Group, Machine};
+pub use group::{Agreed, Agreement, Group, Machine, OverPool};
 pub(crate) use notes::load;
 
 use crate::node::Node;

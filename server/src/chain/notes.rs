@@ -72,8 +72,7 @@ pub(super) fn entry(epoch: Epoch, entry: &LogEntry) -> Vec<Change> {
         Mutation::Nothing => Vec::new(),
     };
     if let Some(by) = write.by {
-        let result =
-            KeptResult { id: write.id, at: version, outcome: write.outcome, first_sent: by.first_sent };
+        let result = KeptResult::new(write, by, version);
         changes.push(keep((by.client, by.sequence), &result));
     }
     changes

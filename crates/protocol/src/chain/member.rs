@@ -243,7 +243,8 @@ impl Member {
         }
         if let Some(by) = request.by {
             let known = replica.results().get(by.client, by.sequence).is_some();
-            if !known && by.first_sent < replica.results().floor() {
+            let late = replica.results().is_done(by.client, by.sequence);
+            if !known && (late || by.first_sent < replica.results().floor()) {
                 return Err(Refusal::TooOld(self.view.as_ref().map_or(0, |view| view.index)));
             }
         }

@@ -142,6 +142,21 @@ pub struct KeptResult {
     pub outcome: Outcome,
     /// The view in which it was first sent.
     pub first_sent: u64,
+    /// All writes of this client below this one have been answered.
+    pub done_below: u64,
+}
+
+impl KeptResult {
+    /// Of a write that has been decided.
+    pub fn new(write: &Write, by: WriteId, at: Version) -> KeptResult {
+        KeptResult {
+            id: write.id,
+            at,
+            outcome: write.outcome,
+            first_sent: by.first_sent,
+            done_below: by.done_below.min(by.sequence),
+        }
+    }
 }
 
 /// I am here.

@@ -3,7 +3,9 @@
 //! The idea is that of Lee et al., "Implementing linearizability at large scale and low latency" (RIFL, SOSP 2015): a
 //! result is kept with the data, at every replica, until the client says that it has it. Clients that never say so are
 //! dealt with by the *floor*: results of writes that were first sent before a certain view are dropped by an entry of
-//! the log, and such writes are refused from then on, since nobody could tell any more whether they were done.
+//! the log, and such writes are refused from then on, since nobody could tell any more whether they were done. For the
+//! same reason a write that its client has long had an answer to is refused: it was sent twice, and comes late. Up to
+//! where that is, is kept with the client's last result.
 
 use std::collections::BTreeMap;
 
@@ -19,12 +21,16 @@ pub type ResultId = (u128, u64);
 pub struct Results {
     floor: u64,
     kept: BTreeMap<ResultId, KeptResult>,
+    /// For each client of a kept result: all its writes below have been answered.
+    done: BTreeMap<u128, u64>,
 }
 
 impl Results {
     /// From what was kept on disk.
     pub fn new(floor: u64, kept: BTreeMap<ResultId, KeptResult>) -> Results {
-        Results { floor, kept }
+        let mut results = Results { floor, kept, done: BTreeMap::new() };
+        results.count_done();
+        results
     }
 
     /// Writes first sent below this view are refused.
@@ -35,6 +41,19 @@ impl Results {
     /// The result of a write that was done.
     pub fn get(&self, client: u128, sequence: u64) -> Option<&KeptResult> {
         self.kept.get(&(client, sequence))
+    }
+
+    /// Has the client had an answer to all its writes up to and with this one?
+    pub fn is_done(&self, client: u128, sequence: u64) -> bool {
+        self.done.get(&client).is_some_and(|below| sequence < *below)
+    }
+
+    fn count_done(&mut self) {
+        self.done.clear();
+        for ((client, _), result) in &self.kept {
+            let below = self.done.entry(*client).or_default();
+            *below = (*below).max(result.done_below);
+        }
     }
 
     /// The first so many behind this one.
@@ -53,12 +72,15 @@ impl Results {
     /// Keeps the result of a write; those that its client has are dropped and returned.
     pub fn record(&mut self, write: &Write, at: Version) -> Vec<ResultId> {
         let Some(by) = write.by else { return Vec::new() };
-        let done = (by.client, 0)..(by.client, by.done_below.min(by.sequence));
+        let done_below = by.done_below.min(by.sequence);
+        let done = (by.client, 0)..(by.client, done_below);
         let forgotten: Vec<ResultId> = self.kept.range(done).map(|(id, _)| *id).collect();
         for id in &forgotten {
             self.kept.remove(id);
         }
-        let result = KeptResult { id: write.id, at, outcome: write.outcome, first_sent: by.first_sent };
+        let below = self.done.entry(by.client).or_default();
+        *below = (*below).max(done_below);
+        let result = KeptResult::new(write, by, at);
         self.kept.insert((by.client, by.sequence), result);
         forgotten
     }
@@ -72,6 +94,9 @@ impl Results {
         for id in &forgotten {
             self.kept.remove(id);
         }
+        if !forgotten.is_empty() {
+            self.count_done();
+        }
         forgotten
     }
 
@@ -83,13 +108,14 @@ impl Results {
                 self.kept.entry(*id).or_insert(*result);
             }
         }
+        self.count_done();
     }
 
     /// Those whose keys are in a range, and the floor.
     #[must_use]
     pub fn within(&self, range: Range) -> Results {
         let kept = self.kept.iter().filter(|(_, kept)| range.contains(kept.id));
-        Results { floor: self.floor, kept: kept.map(|(id, kept)| (*id, *kept)).collect() }
+        Results::new(self.floor, kept.map(|(id, kept)| (*id, *kept)).collect())
     }
 
     /// Takes everything of another range in.
@@ -98,5 +124,6 @@ impl Results {
         self.kept.extend(other.kept.iter().map(|(id, kept)| (*id, *kept)));
         let floor = self.floor;
         self.kept.retain(|_, kept| kept.first_sent >= floor);
+        self.count_done();
     }
 }

@@ -7,7 +7,7 @@ use chordata_protocol::ring::Admit as Admission;
 use chordata_protocol::{Address, Operation, Outcome, Policy, Record};
 use chordata_store::{Change as Write, Engine};
 
-use super::{DataAnswer, Item, PARKED_MAX, World};
+use super::{DataAnswer, Item, MEMORY, PARKED_MAX, World};
 use crate::client::{Doing, PATIENCE};
 use crate::jobs::Walk;
 
@@ -43,14 +43,14 @@ impl World {
         match node.ring.admit(id) {
             Admission::Serve => {
                 let answer = match &one.doing {
-                    Doing::Get => node.store.get(id, &key),
+                    Doing::Get => node.store.get(id, &key).expect(MEMORY),
                     Doing::Put(value) => {
                         let operation = Operation::Put(value.clone());
-                        let current = node.store.version(id, &key);
+                        let current = node.store.version(id, &key).expect(MEMORY);
                         let outcome = node.ring.decide(&key, &operation, current);
                         let Outcome::Written(version) = outcome else { unreachable!("a put is written") };
                         let record = Record { version, value: value.clone() };
-                        node.store.apply(vec![Write::Put(id, key, record)]);
+                        node.store.apply(vec![Write::Put(id, key, record)]).expect(MEMORY);
                         None
                     }
                 };
