@@ -7,7 +7,9 @@ use std::cmp::Reverse;
 
 use serde::{Deserialize, Serialize};
 
-use super::view::{Active, Child, Epoch, Incarnation, Link, Member, Pending, Sequence, StoreId, View};
+use super::view::{
+    Active, Child, Epoch, Incarnation, Link, Member, Pending, Reopened, Sequence, StoreId, View,
+};
 use crate::id::{Id, Space, in_half_open};
 use crate::message::{Placement, Range};
 use crate::peer::{Address, Peer};
@@ -71,6 +73,8 @@ pub enum Command {
         incarnation: Incarnation,
         /// How far the copy goes.
         base: Sequence,
+        /// With what.
+        with: Reopened,
         /// May acknowledged writes be missing?
         loss: bool,
     },
@@ -131,12 +135,10 @@ impl View {
             }
             Command::Prepare { parents, children } => self.prepare(parents, children),
             Command::Activate { change, bases, chains } => self.activate(*change, bases, chains),
-            Command::Reopen { epoch, store, incarnation, base, loss } => self.reopen(
-                *epoch,
-                Link { store: *store, incarnation: *incarnation, serving: true },
-                *base,
-                *loss,
-            ),
+            Command::Reopen { epoch, store, incarnation, base, with, loss } => {
+                let link = Link { store: *store, incarnation: *incarnation, serving: true };
+                self.reopen(*epoch, link, *base, *with, *loss)
+            }
             Command::Tick => Applied::Done,
         }
     }
@@ -308,13 +310,14 @@ impl View {
                 chain: chain.clone(),
                 wedged: false,
                 since: self.index,
+                reopened: None,
             };
             self.ranges.insert(child.epoch, active);
         }
         Applied::Done
     }
 
-    fn reopen(&mut self, epoch: Epoch, link: Link, base: Sequence, loss: bool) -> Applied {
+    fn reopen(&mut self, epoch: Epoch, link: Link, base: Sequence, with: Reopened, loss: bool) -> Applied {
         let lives = self.members.get(&link.store).is_some_and(|m| m.incarnation == link.incarnation);
         let Some(range) = self.ranges.get(&epoch).map(|active| active.range).filter(|_| lives) else {
             return Applied::Stale;
@@ -330,6 +333,7 @@ impl View {
             chain: vec![link],
             wedged: false,
             since: self.index,
+            reopened: Some(with),
         };
         self.ranges.insert(epoch_after, active);
         if loss {
@@ -343,8 +347,9 @@ impl View {
 
     /// Places of members that end ranges: those of members that are not leaving; all, if all are.
     pub(super) fn boundaries(&self) -> Vec<Id> {
-        let mut places: Vec<Id> =
-            self.members.values().filter(|member| !member.leaving).map(|member| member.peer.id).collect();
+        let all_leave = self.members.values().all(|member| member.leaving);
+        let staying = self.members.values().filter(|member| all_leave || !member.leaving);
+        let mut places: Vec<Id> = staying.map(|member| member.peer.id).collect();
         places.sort();
         places
     }

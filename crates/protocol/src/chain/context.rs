@@ -11,16 +11,16 @@ use crate::ring::Token;
 use crate::time::Time;
 
 /// What a call was for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Task {
-    /// A heartbeat, sent at that moment.
-    Heartbeat { sent: Time },
+    /// A heartbeat, sent at that moment to that node.
+    Heartbeat { sent: Time, to: Peer },
     /// A frame whose entries lie in `(after, upto]`.
     Frame { epoch: Epoch, after: Sequence, upto: Sequence },
     /// News of commits.
     Committed { epoch: Epoch },
-    /// Levelling.
-    Level { epoch: Epoch },
+    /// Levelling, for a change, up to there.
+    Level { epoch: Epoch, change: Epoch, base: Sequence },
     /// A part of the filling of a newcomer.
     Fill { epoch: Epoch },
 }
@@ -79,9 +79,9 @@ impl Context {
         self.tasks.remove(&token)
     }
 
-    /// Heartbeats that are out.
-    pub(super) fn heartbeats(&self) -> usize {
-        self.tasks.values().filter(|task| matches!(task, Task::Heartbeat { .. })).count()
+    /// Heartbeats that are out to a node.
+    pub(super) fn heartbeats(&self, node: &Peer) -> usize {
+        self.tasks.values().filter(|task| matches!(task, Task::Heartbeat { to, .. } if to == node)).count()
     }
 
     pub(super) fn changed(&mut self, change: Change) {

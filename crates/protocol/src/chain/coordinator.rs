@@ -19,13 +19,15 @@ use super::event::{Deed, Occasion};
 use super::message::{Beat, ChainResponse, Copy, Heartbeat, Holding, LevelOrder, Report};
 use super::plan::{self, Children, Health, Knowledge, Subject};
 use super::settings::ChainSettings;
-use super::view::{Active, Child, Epoch, Incarnation, Link, Pending, Sequence, StoreId, View};
+use super::view::{Active, Child, Epoch, Incarnation, Link, Pending, Reopened, Sequence, StoreId, View};
 use crate::replication::Durability;
 use crate::ring::{Caller, Token};
 use crate::time::Time;
 
 /// How long a newcomer that is behind is waited for in a change.
 const NEWCOMER_WAIT: Duration = Duration::from_millis(200);
+/// How long a proposal or a round of the group may take.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// How long an operator's word that losses are accepted stands.
 const LOSS_ACCEPTED: Duration = Duration::from_secs(10);
 
@@ -68,10 +70,10 @@ struct Term {
     /// When each life was last given a lease that names an epoch.
     granted: BTreeMap<(StoreId, Incarnation, Epoch), Time>,
     waiting: Vec<Waiting>,
-    round: Option<(Token, Vec<Waiting>)>,
+    round: Option<(Token, Vec<Waiting>, Time)>,
     /// Epochs that this leader has proposed to end.
     retired: BTreeSet<Epoch>,
-    proposals: BTreeMap<Token, Topic>,
+    proposals: BTreeMap<Token, (Topic, Time)>,
     levelling: BTreeMap<Epoch, Levelling>,
     orders: BTreeMap<StoreId, Vec<LevelOrder>>,
     lapsed: BTreeMap<StoreId, Time>,
@@ -137,6 +139,7 @@ impl Coordinator {
             Occasion::Tick => {
                 if self.term.is_some() {
                     self.deeds.push(Deed::TickAfter(self.settings.heartbeat_every / 2));
+                    self.expire();
                     self.plan();
                 }
             }
@@ -151,7 +154,7 @@ impl Coordinator {
 
     fn depose(&mut self) {
         let Some(term) = self.term.take() else { return };
-        let under_way = term.round.into_iter().flat_map(|(_, waiting)| waiting);
+        let under_way = term.round.into_iter().flat_map(|(_, waiting, _)| waiting);
         for waiting in term.waiting.into_iter().chain(under_way) {
             let response = ChainResponse::NotLeader(None);
             self.deeds.push(Deed::Answer { caller: waiting.caller, response });
@@ -168,6 +171,7 @@ impl Coordinator {
         term.levelling.retain(|change, _| view.pending.contains_key(change));
         term.granted.retain(|(_, _, epoch), _| view.ranges.contains_key(epoch));
         term.orders.clear();
+        term.heard.retain(|store, _| view.members.contains_key(store));
         // Who has something to do: wedge, or begin.
         let mut concerned: BTreeSet<StoreId> = BTreeSet::new();
         for (first, pending) in &view.pending {
@@ -234,14 +238,14 @@ impl Coordinator {
         let waiting = std::mem::take(&mut term.waiting);
         self.next_token += 1;
         let token = Token(self.next_token);
-        term.round = Some((token, waiting));
+        term.round = Some((token, waiting, self.now));
         self.deeds.push(Deed::Confirm(token));
     }
 
     fn confirmed(&mut self, token: Token, leads: bool) {
         let now = self.now;
         let Some(term) = &mut self.term else { return };
-        let Some((_, waiting)) = term.round.take_if(|(round, _)| *round == token) else { return };
+        let Some((_, waiting, _)) = term.round.take_if(|(round, ..)| *round == token) else { return };
         for Waiting { caller, store, incarnation, view } in waiting {
             let response = if leads {
                 let granted = term.grants(store, incarnation);
@@ -259,12 +263,27 @@ impl Coordinator {
         self.begin_round();
     }
 
+    /// What should have come back long ago will not.
+    fn expire(&mut self) {
+        let now = self.now;
+        let Some(term) = &mut self.term else { return };
+        term.proposals.retain(|_, (_, since)| now.since(*since) < ANSWER_WITHIN);
+        if let Some((_, waiting, _)) = term.round.take_if(|(_, _, since)| now.since(*since) > ANSWER_WITHIN) {
+            for waiting in waiting {
+                let response = ChainResponse::NotLeader(None);
+                self.deeds.push(Deed::Answer { caller: waiting.caller, response });
+            }
+        }
+        self.begin_round();
+    }
+
     // Changes.
 
     fn proposed(&mut self, token: Token, applied: Option<&Applied>) {
         let Some(term) = &mut self.term else { return };
-        let Some(topic) = term.proposals.remove(&token) else { return };
-        if let (Topic::Change(parents), Some(Applied::Stale)) = (&topic, applied) {
+        let Some((topic, _)) = term.proposals.remove(&token) else { return };
+        let stale = applied == Some(&Applied::Stale);
+        if let (Topic::Change(parents), true) = (&topic, stale) {
             // It was certainly not agreed on; another one may have been.
             for parent in parents {
                 if term.view.ranges.get(parent).is_some_and(|active| !active.wedged) {
@@ -272,7 +291,10 @@ impl Coordinator {
                 }
             }
         }
-        self.plan();
+        // What was refused is thought over at the next tick, lest it be proposed again and again.
+        if !stale {
+            self.plan();
+        }
     }
 
     fn propose(&mut self, topic: Topic, command: Command) {
@@ -282,13 +304,17 @@ impl Coordinator {
             (Topic::Change(theirs), Topic::Change(mine)) => theirs.iter().any(|epoch| mine.contains(epoch)),
             (theirs, mine) => theirs == mine,
         };
-        if term.proposals.values().any(conflicts) {
+        if term.proposals.values().any(|(other, _)| conflicts(other)) {
             return;
         }
-        if let Command::Prepare { parents, .. } = &command {
-            term.retired.extend(parents);
+        match &command {
+            Command::Prepare { parents, .. } => term.retired.extend(parents),
+            Command::Reopen { epoch, .. } => {
+                term.retired.insert(*epoch);
+            }
+            _ => {}
         }
-        term.proposals.insert(token, topic);
+        term.proposals.insert(token, (topic, self.now));
         self.deeds.push(Deed::Propose { token, command });
     }
 
@@ -449,8 +475,8 @@ impl Coordinator {
         let every = self.settings.results_kept / 2;
         let Some(term) = &mut self.term else { return };
         if !term.voters.is_empty() && term.voters_asked.is_none() {
-            let usable =
-                |store: StoreId| term.heard.contains_key(&store) && !term.lapsed.contains_key(&store);
+            let known = |store: &StoreId| term.voters.contains(store) || term.heard.contains_key(store);
+            let usable = |store: StoreId| known(&store) && !term.lapsed.contains_key(&store);
             let wanted = view.voters(&term.voters, usable);
             if wanted != term.voters && !wanted.is_empty() {
                 term.voters_asked = Some(wanted.clone());
@@ -488,6 +514,9 @@ impl Term {
 
     /// Under which epochs this life of a store may serve.
     fn grants(&self, store: StoreId, incarnation: Incarnation) -> Vec<Epoch> {
+        if self.view.members.get(&store).is_none_or(|member| member.incarnation != incarnation) {
+            return Vec::new();
+        }
         let active = self.view.ranges.iter().filter(|(epoch, active)| {
             !active.wedged && !self.retired.contains(epoch) && active.link(store, incarnation).is_some()
         });
@@ -566,6 +595,10 @@ impl Knowledge for Eyes<'_> {
         heard.beat.reports.iter().find(|report| mine && report.epoch == epoch).copied()
     }
 
+    fn life(&self, store: StoreId) -> Option<Incarnation> {
+        self.term.heard.get(&store).map(|heard| heard.beat.incarnation)
+    }
+
     fn is_cut(&self, store: StoreId, other: StoreId) -> bool {
         self.term.cuts.contains_key(&(store, other))
     }
@@ -611,8 +644,10 @@ impl Eyes<'_> {
                     let children = pending.children.iter().filter(|c| c.range.overlaps(&active.range));
                     children.clone().all(|c| c.chain.iter().any(|to| to.is(link.store, link.incarnation)))
                 };
+                // Who has died since has nothing to give; what was committed the others have as well.
                 let longest = active
                     .serving()
+                    .filter(|link| plan::is_valid(view, self, link))
                     .filter(kept)
                     .filter_map(|link| Some((self.wedged_report(link, *epoch, change)?.last, link.store)))
                     .max_by_key(|(last, _)| *last);
@@ -634,12 +669,12 @@ impl Eyes<'_> {
             for parent in parents {
                 let Some(report) = self.wedged_report(link, parent.epoch, change) else { continue };
                 let from = self.term.view.peer(parent.from);
-                let (Some(from), true) = (from, report.last < parent.base && report.copy != Copy::Broken)
-                else {
+                let behind = report.durable < parent.base && report.copy != Copy::Broken;
+                let (Some(from), true) = (from, behind && plan::is_valid(&self.term.view, self, link)) else {
                     continue;
                 };
                 newcomers_only &= !link.serving;
-                let order = LevelOrder { epoch: parent.epoch, from: from.clone(), base: parent.base };
+                let order = LevelOrder { epoch: parent.epoch, change, from: from.clone(), base: parent.base };
                 orders.push((link.store, order));
             }
         }
@@ -657,13 +692,13 @@ impl Eyes<'_> {
         let complete = |link: &Link| {
             mine.iter().all(|parent| {
                 self.wedged_report(link, parent.epoch, change).is_some_and(|report| {
-                    report.last == parent.base && matches!(report.copy, Copy::Serving | Copy::Synced)
+                    let there = report.last == parent.base && report.durable >= parent.base;
+                    there && matches!(report.copy, Copy::Serving | Copy::Synced)
                 })
             })
         };
         let links = child.chain.iter().map(|link| Link { serving: link.serving && complete(link), ..*link });
-        let living: Vec<Link> =
-            links.filter(|link| link.serving || plan::is_valid(view, self, link)).collect();
+        let living: Vec<Link> = links.filter(|link| plan::is_valid(view, self, link)).collect();
         let (mut chain, syncing): (Vec<Link>, Vec<Link>) = living.into_iter().partition(|link| link.serving);
         chain.extend(syncing);
         chain
@@ -679,68 +714,97 @@ impl Eyes<'_> {
         }
         let accepted = self.now < self.term.loss_accepted_until;
         let all_ended = serving.iter().all(|link| self.has_ended(view, link));
-        let copies: Vec<(&Link, &Heard, &Holding)> = serving
-            .iter()
-            .filter_map(|link| {
-                let heard = self.term.heard.get(&link.store)?;
-                let held = self.held(epoch, active, heard)?;
-                (self.health(link.store) == Health::Alive).then_some((*link, heard, held))
-            })
-            .collect();
-        let best = copies.iter().max_by_key(|(_, _, held)| (held.epoch, held.last)).copied();
-        let reopen = |heard: &Heard, base: Sequence, loss: bool| Command::Reopen {
-            epoch,
-            store: heard.beat.store,
-            incarnation: heard.beat.incarnation,
-            base,
-            loss,
+        let all_back = serving.iter().all(|link| self.is_back(view, link));
+        let durability = self.settings.replication.durability;
+        let complete = |heard: &Heard| {
+            let serves = serving.iter().any(|link| link.store == heard.beat.store);
+            if serves { complete_copy(epoch, active, heard) } else { None }
         };
-        let agreed = |heard: &Heard| {
-            let member = view.members.get(&heard.beat.store);
-            member.is_some_and(|member| member.incarnation == heard.beat.incarnation)
-        };
-        match self.settings.replication.durability {
-            Durability::Sync => {
-                let (_, heard, held) = best?;
-                agreed(heard).then(|| reopen(heard, held.last, false))
-            }
-            Durability::Interval
-                if (all_ended && copies.len() == serving.len()) || (accepted && best.is_some()) =>
-            {
-                let (_, heard, held) = best?;
-                agreed(heard).then(|| reopen(heard, held.last, true))
-            }
-            Durability::Memory if all_ended || accepted => self.empty(view, active, reopen),
+        let some = |heard: &Heard| some_copy(active, heard);
+        match durability {
+            Durability::Sync => self
+                .best(view, complete)
+                .map(|(heard, base)| reopen(epoch, heard, base.max(active.base), Reopened::Copy, false)),
+            Durability::Interval if all_ended && all_back => self.longest(view, epoch, active, some),
+            Durability::Memory if all_ended => self.empty(view, epoch, active),
             Durability::Interval | Durability::Memory => None,
         }
-        .or_else(|| if accepted && best.is_none() { self.empty(view, active, reopen) } else { None })
+        .or_else(|| if accepted { self.longest(view, epoch, active, some) } else { None })
     }
 
-    /// What a store that has come back holds of an epoch: of the epoch itself, or, if no write of it was stored there,
-    /// all of the epoch that it followed.
-    fn held<'h>(&self, epoch: Epoch, active: &Active, heard: &'h Heard) -> Option<&'h Holding> {
-        let held = |wanted: Epoch| {
-            heard.beat.holdings.iter().find(|holding| holding.epoch == wanted && holding.serving)
-        };
-        held(epoch).or_else(|| match active.from.as_slice() {
-            [(parent, base)] => held(*parent).filter(|holding| holding.last >= *base),
-            _ => None,
-        })
+    /// The copy that goes farthest; nothing, if nobody has one.
+    fn longest(
+        &self,
+        view: &View,
+        epoch: Epoch,
+        active: &Active,
+        copy: impl Fn(&Heard) -> Option<(Epoch, Sequence)>,
+    ) -> Option<Command> {
+        let best = self.best(view, copy);
+        let found =
+            best.map(|(heard, base)| reopen(epoch, heard, base.max(active.base), Reopened::Copy, true));
+        found.or_else(|| self.empty(view, epoch, active))
+    }
+
+    /// Of the members that are here, in a life that is agreed on, the one with the best copy.
+    fn best(
+        &self,
+        view: &View,
+        copy: impl Fn(&Heard) -> Option<(Epoch, Sequence)>,
+    ) -> Option<(&Heard, Sequence)> {
+        let here = self.term.heard.values().filter(|heard| self.is_here(view, heard));
+        let copies = here.filter_map(|heard| Some((heard, copy(heard)?)));
+        copies.max_by_key(|(_, copy)| *copy).map(|(heard, (_, last))| (heard, last))
+    }
+
+    fn is_here(&self, view: &View, heard: &Heard) -> bool {
+        let member = view.members.get(&heard.beat.store);
+        let agreed = member.is_some_and(|member| member.incarnation == heard.beat.incarnation);
+        agreed && self.health(heard.beat.store) == Health::Alive
+    }
+
+    /// Is the store of a life that has ended here again, or will it never be?
+    fn is_back(&self, view: &View, link: &Link) -> bool {
+        let heard = self.term.heard.get(&link.store);
+        !view.members.contains_key(&link.store) || heard.is_some_and(|heard| self.is_here(view, heard))
     }
 
     /// Nothing is left: the first living member that should have the range begins anew.
-    fn empty(
-        &self,
-        view: &View,
-        active: &Active,
-        reopen: impl Fn(&Heard, Sequence, bool) -> Command,
-    ) -> Option<Command> {
+    fn empty(&self, view: &View, epoch: Epoch, active: &Active) -> Option<Command> {
         let members = view.clockwise(active.range.high);
-        let first = members.into_iter().find(|(store, member)| {
-            let lives = self.term.heard.get(store).map(|heard| heard.beat.incarnation);
-            !member.leaving && self.health(*store) == Health::Alive && lives == Some(member.incarnation)
-        });
-        let heard = self.term.heard.get(&first?.0)?;
-        Some(reopen(heard, Sequence(0), true))
+        let here = members.into_iter().filter(|(_, member)| !member.leaving);
+        let mut here = here.filter_map(|(store, _)| self.term.heard.get(&store));
+        let heard = here.find(|heard| self.is_here(view, heard))?;
+        Some(reopen(epoch, heard, active.base, Reopened::Empty, true))
     }
+}
+
+fn reopen(epoch: Epoch, heard: &Heard, base: Sequence, with: Reopened, loss: bool) -> Command {
+    let Heartbeat { store, incarnation, .. } = heard.beat;
+    Command::Reopen { epoch, store, incarnation, base, with, loss }
+}
+
+/// What a store that has come back holds of an epoch, if that is certainly everything: of the epoch itself, or, if no
+/// write of it was stored there, all of the epochs that it followed.
+fn complete_copy(epoch: Epoch, active: &Active, heard: &Heard) -> Option<(Epoch, Sequence)> {
+    let held =
+        |wanted: Epoch| heard.beat.holdings.iter().find(|holding| holding.epoch == wanted && holding.serving);
+    if let Some(holding) = held(epoch) {
+        return Some((epoch, holding.last));
+    }
+    let all = |(parent, base): &(Epoch, Sequence)| held(*parent).is_some_and(|holding| holding.last >= *base);
+    (!active.from.is_empty() && active.from.iter().all(all)).then_some((Epoch(0), active.base))
+}
+
+/// The newest that a store that has come back holds of a range, be it from long ago.
+fn some_copy(active: &Active, heard: &Heard) -> Option<(Epoch, Sequence)> {
+    let covers = |holding: &&Holding| {
+        let Holding { range, serving, .. } = holding;
+        let inside = range.low == range.high
+            || (range.contains(active.range.high)
+                && (range.low == active.range.low || range.contains(active.range.low)));
+        *serving && inside
+    };
+    let copies = heard.beat.holdings.iter().filter(covers);
+    copies.map(|holding| (holding.epoch, holding.last)).max()
 }

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 
 use super::context::{Context, Task};
 use super::event::Effect;
-use super::message::{ChainRequest, ChainResponse};
+use super::message::{ChainRequest, ChainResponse, Done, KeptResult};
 use super::results::ResultId;
 use super::view::{Epoch, Sequence};
 use crate::key::{Entry, Key, Version};
@@ -25,6 +25,8 @@ use crate::time::Time;
 
 /// Keys in one request for values.
 const FETCHED_MAX: usize = 512;
+/// Bytes of the keys in one request.
+const KEY_BYTES_PER_FETCH: usize = 256 * 1024;
 /// How long after a failure it is tried again.
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
 
@@ -51,6 +53,14 @@ enum Step {
 enum Next {
     Page(Key),
     End,
+}
+
+/// What the source keeps of writes that may be sent again.
+#[derive(Debug)]
+pub(super) struct Adopted {
+    pub(super) results: Vec<(ResultId, KeptResult)>,
+    pub(super) done: Vec<(u128, Done)>,
+    pub(super) floor: u64,
 }
 
 /// The state of filling one replica.
@@ -84,11 +94,13 @@ impl Fill {
     }
 
     /// Goes on in the next epoch, whose base the replica's log has reached: no write was missed.
-    pub(super) fn into_next(mut self, range: Range, base: Sequence) -> Fill {
+    pub(super) fn into_next(mut self, range: Range, base: Sequence, sync: bool) -> Fill {
         self.waiting = None;
         self.target = base;
         if self.is_done() {
-            return Fill::filled(range);
+            // What came last may still be on its way to the disk.
+            let step = if sync { Step::Persist } else { Step::Done };
+            return Fill { step, ..Fill::new(range) };
         }
         if range == self.range {
             // A page that was under way is taken again.
@@ -136,7 +148,13 @@ impl Fill {
             Step::Results { after } => ChainRequest::Results { epoch, after: *after },
             Step::List { after } => ChainRequest::List { epoch, after: after.clone() },
             Step::Fetch { wanted, .. } => {
-                ChainRequest::Fetch { epoch, keys: wanted.iter().take(FETCHED_MAX).cloned().collect() }
+                let mut bytes = 0;
+                let fits = |key: &&Key| {
+                    bytes += key.size();
+                    bytes <= KEY_BYTES_PER_FETCH
+                };
+                let keys = wanted.iter().take(FETCHED_MAX).take_while(fits).cloned().collect();
+                ChainRequest::Fetch { epoch, keys }
             }
             Step::Compare { after, page, end } => {
                 let upto = if *end { None } else { page.last().map(|(key, _)| key.clone()) };
@@ -183,17 +201,17 @@ impl Fill {
         context: &mut Context,
         token: Token,
         result: Result<ChainResponse, CallError>,
-    ) -> Option<(Vec<(ResultId, super::message::KeptResult)>, u64)> {
+    ) -> Option<Adopted> {
         if !self.is_for(token) {
             return None;
         }
         match (&mut self.step, result) {
-            (Step::Results { .. }, Ok(ChainResponse::Results { results, end, last, floor })) => {
+            (Step::Results { .. }, Ok(ChainResponse::Results { results, end, last, floor, done })) => {
                 self.target = self.target.max(last);
                 let after = results.last().map(|(id, _)| *id);
                 self.step =
                     if end || after.is_none() { Step::List { after: None } } else { Step::Results { after } };
-                return Some((results, floor));
+                return Some(Adopted { results, done, floor });
             }
             (Step::List { after }, Ok(ChainResponse::Listed { keys, end, last })) => {
                 self.target = self.target.max(last);
@@ -201,6 +219,9 @@ impl Fill {
                 self.step = Step::Compare { after: after.clone(), page: keys, end };
             }
             (Step::Fetch { wanted, .. }, Ok(ChainResponse::Fetched(entries))) => {
+                let asked: BTreeSet<Key> = wanted.iter().cloned().collect();
+                let entries: Vec<Entry> =
+                    entries.into_iter().filter(|(key, _)| asked.contains(key)).collect();
                 let got: BTreeSet<&Key> = entries.iter().map(|(key, _)| key).collect();
                 let before = wanted.len();
                 wanted.retain(|key| !got.contains(key));

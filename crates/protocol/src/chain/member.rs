@@ -21,7 +21,7 @@ use super::message::{Beat, ChainRequest, ChainResponse, Heartbeat, Holding, Kept
 use super::replica::{Begin, Replica, WriteRequest};
 use super::results::{ResultId, Results};
 use super::settings::ChainSettings;
-use super::view::{Active, Epoch, Incarnation, Sequence, StoreId, View};
+use super::view::{Active, Epoch, Incarnation, Reopened, Sequence, StoreId, View};
 use crate::id::Id;
 use crate::key::{Key, Version};
 use crate::message::{CallError, Candidate, Why};
@@ -30,7 +30,7 @@ use crate::replication::Durability;
 use crate::ring::{Caller, Token};
 use crate::time::Time;
 
-/// Heartbeats that may be out at once.
+/// Heartbeats that may be out at once to one node.
 const HEARTBEATS_MAX: usize = 12;
 /// Results in one message.
 const RESULTS_MAX: usize = 4096;
@@ -284,7 +284,10 @@ impl Member {
         if clean_reads && !replica.is_dirty(key) {
             return Read::Here(replica.as_of());
         }
-        Read::Ask(replica.tail().clone())
+        match replica.tail() {
+            Some(tail) => Read::Ask(tail.clone()),
+            None => Read::Unavailable("the chain is changing"),
+        }
     }
 
     // The machine.
@@ -304,10 +307,12 @@ impl Member {
                 }
             }
             Event::Durable(token) => {
-                if let Some(Task::Fill { epoch }) = self.context.task(token)
-                    && let Some(replica) = self.replicas.get_mut(&epoch)
-                {
-                    replica.fill_persisted(&mut self.context, token);
+                if let Some(Task::Fill { epoch }) = self.context.task(token) {
+                    let leased = self.is_leased(epoch);
+                    if let Some(replica) = self.replicas.get_mut(&epoch) {
+                        replica.held(&mut self.context, token, leased);
+                        replica.fill_persisted(&mut self.context, token);
+                    }
                 }
             }
             Event::View(view) => self.adopt(&view),
@@ -360,10 +365,13 @@ impl Member {
     // Heartbeats.
 
     fn beat(&mut self) {
-        if self.removed || self.context.heartbeats() >= HEARTBEATS_MAX {
+        if self.removed {
             return;
         }
         let Some(to) = self.leader.clone().or_else(|| self.somebody()) else { return };
+        if self.context.heartbeats(&to) >= HEARTBEATS_MAX {
+            return;
+        }
         self.beats += 1;
         let context = &self.context;
         let limit = context.settings.link_timeout;
@@ -382,7 +390,8 @@ impl Member {
             silent,
         };
         let sent = context.now;
-        self.context.call(&to, ChainRequest::Heartbeat(Box::new(beat)), Task::Heartbeat { sent });
+        let task = Task::Heartbeat { sent, to: to.clone() };
+        self.context.call(&to, ChainRequest::Heartbeat(Box::new(beat)), task);
     }
 
     /// Somebody who may know who leads: one after another.
@@ -399,11 +408,21 @@ impl Member {
         Some(all[self.next_contact % all.len()].clone())
     }
 
-    fn heartbeat_answered(&mut self, sent: Time, result: Result<ChainResponse, CallError>) {
+    fn heartbeat_answered(&mut self, sent: Time, to: &Peer, result: Result<ChainResponse, CallError>) {
+        // What a former leader says late is no reason to leave the present one.
+        let asked = self.leader.as_ref().is_none_or(|leader| leader == to);
         match result {
-            Ok(ChainResponse::Beat(beat)) => self.beaten(sent, *beat),
-            Ok(ChainResponse::NotLeader(leader)) => self.leader = leader,
-            Ok(_) | Err(_) => self.leader = None,
+            Ok(ChainResponse::Beat(beat)) => {
+                if asked {
+                    self.leader = Some(to.clone());
+                }
+                self.beaten(sent, *beat);
+            }
+            Ok(ChainResponse::NotLeader(leader)) if asked => {
+                self.leader = leader.filter(|leader| leader != to);
+            }
+            Ok(_) | Err(_) if asked => self.leader = None,
+            Ok(_) | Err(_) => {}
         }
     }
 
@@ -424,7 +443,7 @@ impl Member {
         self.leases.retain(|_, until| now < *until);
         for order in beat.level {
             if let Some(replica) = self.replicas.get_mut(&order.epoch) {
-                replica.level(&mut self.context, &order.from, order.base);
+                replica.level(&mut self.context, &order);
             }
         }
     }
@@ -436,6 +455,8 @@ impl Member {
             return;
         }
         self.seen.push((view.index, self.context.now));
+        let was_member =
+            self.view.as_ref().is_some_and(|mine| mine.members.contains_key(&self.context.store));
         self.view = Some(Arc::clone(view));
         self.context.changed(Change::View(Arc::clone(view)));
         let (store, incarnation) = (self.context.store, self.context.incarnation);
@@ -461,8 +482,12 @@ impl Member {
                 replica.wedge(&mut self.context, change);
             }
         }
-        let stale: Vec<Epoch> =
-            self.holdings.keys().filter(|epoch| !self.is_of_use(view, **epoch)).copied().collect();
+        let stale: Vec<Epoch> = self
+            .holdings
+            .values()
+            .filter(|holding| !self.is_of_use(view, holding))
+            .map(|holding| holding.epoch)
+            .collect();
         for epoch in stale {
             self.holdings.remove(&epoch);
             released.push(epoch);
@@ -471,21 +496,25 @@ impl Member {
             self.context.effects.push(Effect::Hold { holding: None, released });
         }
         self.erase_foreign(view);
-        if !view.members.contains_key(&store) && !self.removed {
-            self.removed = true;
+        let is_member = view.members.contains_key(&store);
+        let removed = view.barred.contains(&store) || (!is_member && (was_member || self.removed));
+        if removed && !self.removed {
             self.context.changed(Change::Removed);
         }
+        self.removed = removed;
         self.context.urgent = true;
     }
 
-    /// Does a chain still count on what an earlier life of this store holds of an epoch?
-    fn is_of_use(&self, view: &View, held: Epoch) -> bool {
+    /// May a chain still count on what an earlier life of this store holds?
+    fn is_of_use(&self, view: &View, held: &Holding) -> bool {
         let (store, incarnation) = (self.context.store, self.context.incarnation);
-        view.ranges.iter().any(|(epoch, active)| {
-            let about = *epoch == held || active.from.iter().any(|(parent, _)| *parent == held);
-            let mut serving = active.serving();
-            about && serving.any(|link| link.store == store && link.incarnation < incarnation)
-        })
+        // A view from before the holding says nothing about it.
+        held.epoch >= view.next_epoch
+            || view.ranges.values().any(|active| {
+                let mut serving = active.serving();
+                active.range.overlaps(&held.range)
+                    && serving.any(|link| link.store == store && link.incarnation < incarnation)
+            })
     }
 
     /// Begins a replica of an epoch that this node has none of.
@@ -500,42 +529,52 @@ impl Member {
         for (parent, _) in &parents {
             results.join(&parent.results().within(active.range));
         }
-        let fill = if serving {
-            if !reached {
-                // It served in an earlier life, and its copy is what there is; or it is the first node of all.
-                let mut floor = 0;
-                for holding in active.from.iter().filter_map(|(parent, _)| self.holdings.get(parent)) {
-                    floor = floor.max(holding.floor);
-                }
-                let kept = self.kept.iter().filter(|(_, kept)| active.range.contains(kept.id));
-                results = Results::new(floor, kept.map(|(id, kept)| (*id, *kept)).collect());
-                if self.context.settings.replication.durability == Durability::Memory {
-                    self.context.effects.push(Effect::Erase(active.range));
-                    results = Results::default();
-                }
-            }
-            None
-        } else {
-            let parent = parents.first().filter(|_| reached && parents.len() == 1);
-            let going_on = parent.and_then(|(parent, base)| {
-                let fill = parent.fill.clone().unwrap_or_else(|| Fill::filled(parent.range()));
-                let intact = parent.report().copy != super::message::Copy::Broken;
-                intact.then(|| fill.into_next(active.range, *base))
-            });
-            if going_on.is_none() {
+        let (mut fill, mut broken) = (None, false);
+        match (serving, active.reopened) {
+            (true, Some(Reopened::Empty)) => {
+                self.context.effects.push(Effect::Erase(active.range));
                 results = Results::default();
-                self.context.effects.push(Effect::DropResults(active.range));
             }
-            Some(going_on.unwrap_or_else(|| Fill::new(active.range)))
+            (true, Some(Reopened::Copy)) => results = self.kept_results(active),
+            // The first range of all follows nothing.
+            (true, None) => broken = !reached && !active.from.is_empty(),
+            (false, _) => {
+                let parent = parents.first().filter(|_| reached && parents.len() == 1);
+                let sync = self.context.settings.replication.durability == Durability::Sync;
+                let going_on = parent.and_then(|(parent, base)| {
+                    let fill = parent.fill.clone().unwrap_or_else(|| Fill::filled(parent.range()));
+                    let intact = parent.report().copy != super::message::Copy::Broken;
+                    intact.then(|| fill.into_next(active.range, *base, sync))
+                });
+                if going_on.is_none() {
+                    results = Results::default();
+                    self.context.effects.push(Effect::DropResults(active.range));
+                }
+                fill = Some(going_on.unwrap_or_else(|| Fill::new(active.range)));
+            }
+        }
+        let held = if self.context.settings.replication.durability == Durability::Sync {
+            Some(self.context.token(Task::Fill { epoch }))
+        } else {
+            None
         };
-        let begin = Begin { base: active.base, results, fill };
+        let begin = Begin { base: active.base, results, fill, broken, holding: held };
         let peers = |store: StoreId| view.peer(store).cloned();
         let replica = Replica::new(epoch, active, (store, incarnation), peers, begin, self.context.now);
         let Some(replica) = replica else { return };
         self.context.changed(Change::Began { epoch, range: active.range, serving });
         let holding = Some(replica.holding());
         self.context.effects.push(Effect::Hold { holding, released: Vec::new() });
+        self.context.effects.extend(held.map(Effect::Persist));
         self.replicas.insert(epoch, replica);
+    }
+
+    /// The results that the store has kept of its earlier lives.
+    fn kept_results(&self, active: &Active) -> Results {
+        let holdings = self.holdings.values().filter(|holding| holding.range.overlaps(&active.range));
+        let floor = holdings.map(|holding| holding.floor).max().unwrap_or(0);
+        let all = Results::new(floor, self.kept.clone());
+        all.within(active.range)
     }
 
     /// Removes what this node has of ranges that are others', now and most likely later.
@@ -616,7 +655,9 @@ impl Member {
             ChainRequest::Results { after, .. } => {
                 let (results, end) = replica.results().page(after, RESULTS_MAX);
                 let floor = replica.results().floor();
-                Effect::Answer { caller, response: ChainResponse::Results { results, end, last, floor } }
+                let done = if after.is_none() { replica.results().done() } else { Vec::new() };
+                let response = ChainResponse::Results { results, end, last, floor, done };
+                Effect::Answer { caller, response }
             }
         };
         self.context.effects.push(effect);
@@ -625,10 +666,10 @@ impl Member {
     fn replied(&mut self, token: Token, result: Result<ChainResponse, CallError>) {
         let Some(task) = self.context.task(token) else { return };
         let epoch = match task {
-            Task::Heartbeat { sent } => return self.heartbeat_answered(sent, result),
+            Task::Heartbeat { sent, ref to } => return self.heartbeat_answered(sent, to, result),
             Task::Frame { epoch, .. }
             | Task::Committed { epoch }
-            | Task::Level { epoch }
+            | Task::Level { epoch, .. }
             | Task::Fill { epoch } => epoch,
         };
         let leased = self.is_leased(epoch);
@@ -644,7 +685,7 @@ impl Member {
                 let arrived = matches!(result, Ok(ChainResponse::Noted));
                 replica.told_above(context, arrived, leased);
             }
-            Task::Level { .. } => replica.levelled(context, result),
+            Task::Level { change, base, .. } => replica.levelled(context, (change, base), result),
             Task::Fill { .. } => self.fill_answered(epoch, token, result),
         }
     }
@@ -652,8 +693,8 @@ impl Member {
     fn fill_answered(&mut self, epoch: Epoch, token: Token, result: Result<ChainResponse, CallError>) {
         let Some(replica) = self.replicas.get_mut(&epoch) else { return };
         let Some(fill) = &mut replica.fill else { return };
-        if let Some((results, floor)) = fill.answered(&mut self.context, token, result) {
-            replica.adopt_results(&mut self.context, results, floor);
+        if let Some(adopted) = fill.answered(&mut self.context, token, result) {
+            replica.adopt_results(&mut self.context, adopted);
         }
     }
 

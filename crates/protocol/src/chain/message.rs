@@ -110,8 +110,10 @@ pub struct Report {
     pub epoch: Epoch,
     /// The change for which it is wedged: it takes no writes and serves no reads of this epoch any more.
     pub wedged: Option<Epoch>,
-    /// Up to where it has the log (under `sync`: on disk).
+    /// Up to where it has the log.
     pub last: Sequence,
+    /// Up to where that, and that it is held, is on disk (unless the durability is `sync`: the same as `last`).
+    pub durable: Sequence,
     /// How complete it is.
     pub copy: Copy,
 }
@@ -159,6 +161,15 @@ impl KeptResult {
     }
 }
 
+/// What is known of a client's writes that have been answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Done {
+    /// All below have been.
+    pub below: u64,
+    /// The newest view in which one was first sent; below the floor, all of them are refused anyhow.
+    pub first_sent: u64,
+}
+
 /// I am here.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Heartbeat {
@@ -185,6 +196,8 @@ pub struct Heartbeat {
 pub struct LevelOrder {
     /// Which.
     pub epoch: Epoch,
+    /// For which change.
+    pub change: Epoch,
     /// Who has more.
     pub from: Peer,
     /// Up to where.
@@ -341,5 +354,7 @@ pub enum ChainResponse {
         last: Sequence,
         /// Writes first sent below this view are refused.
         floor: u64,
+        /// With the first page: up to where clients have had all their answers.
+        done: Vec<(u128, Done)>,
     },
 }

@@ -7,9 +7,12 @@
 //! no member is any more is joined to the next.
 
 use super::message::{Copy, Report};
-use super::view::{Active, Epoch, Link, StoreId, View};
+use super::view::{Active, Epoch, Incarnation, Link, StoreId, View};
 use crate::id::Id;
 use crate::message::Range;
+
+/// Entries that a newcomer may be behind to be promoted.
+const NEAR_MAX: u64 = 4096;
 
 /// How a member is, as the leader sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,6 +33,8 @@ pub trait Knowledge {
     fn health(&self, store: StoreId) -> Health;
     /// What this life of a store said last about an epoch.
     fn report(&self, link: &Link, epoch: Epoch) -> Option<Report>;
+    /// The newest life of a store that was heard.
+    fn life(&self, store: StoreId) -> Option<Incarnation>;
     /// Must this store not be in one chain with that one, since they do not reach each other?
     fn is_cut(&self, store: StoreId, other: StoreId) -> bool;
 }
@@ -49,37 +54,65 @@ pub struct Subject<'a> {
 /// Does the link name a life that is alive, as far as is known?
 pub fn is_valid(view: &View, known: &impl Knowledge, link: &Link) -> bool {
     let lives = view.members.get(&link.store).is_some_and(|m| m.incarnation == link.incarnation);
-    lives && matches!(known.health(link.store), Health::Alive | Health::Unheard)
+    // A newer life was heard, but is not agreed on yet.
+    let over = known.life(link.store).is_some_and(|newest| newest > link.incarnation);
+    lives && !over && matches!(known.health(link.store), Health::Alive | Health::Unheard)
 }
 
-/// Who should have a range now: the first k members behind it that are not leaving, not gone, and reach each other.
+/// Who should have a range now: the first k members behind it that are not leaving, not gone, and reach each other. If
+/// there is nobody else, those who are leaving have it still.
 pub fn desired(view: &View, known: &impl Knowledge, high: Id) -> Vec<StoreId> {
-    let mut chosen: Vec<StoreId> = Vec::new();
-    for (store, member) in view.clockwise(high) {
-        if chosen.len() == view.replication.copies() {
-            break;
-        }
-        let cut = chosen.iter().any(|other| known.is_cut(store, *other));
-        if !member.leaving && known.health(store) != Health::Gone && !cut {
-            chosen.push(store);
+    let copies = view.replication.copies();
+    let there = |leaving: bool| -> Vec<StoreId> {
+        let members = view.clockwise(high).into_iter();
+        members
+            .filter(|(store, member)| (leaving || !member.leaving) && known.health(*store) != Health::Gone)
+            .map(|(store, _)| store)
+            .collect()
+    };
+    let mut candidates = there(false);
+    if candidates.is_empty() {
+        candidates = there(true);
+    }
+    // Of two that do not reach each other the one that is to go makes room for the next.
+    loop {
+        let window = &candidates[..copies.min(candidates.len())];
+        let alive = |store: &StoreId| known.health(*store) == Health::Alive;
+        let goes = window.iter().copied().find(|store| {
+            window.iter().any(|other| other != store && alive(other) && known.is_cut(*store, *other))
+        });
+        match goes {
+            Some(store) if candidates.len() > 1 => candidates.retain(|candidate| *candidate != store),
+            Some(_) | None => break,
         }
     }
-    chosen
+    candidates.truncate(copies);
+    candidates
 }
 
 /// The change of this range's chain that comes next; none: it is as it should be, or nothing can be done. `force`:
 /// there must be a change, be it to the same chain. Merges are for [`merge`].
 pub fn change(view: &View, known: &impl Knowledge, subject: Subject<'_>, force: bool) -> Option<Children> {
     let Subject { epoch, active } = subject;
-    let valid: Vec<Link> = active.chain.iter().filter(|link| is_valid(view, known, link)).copied().collect();
+    let copy = |link: &Link| known.report(link, epoch).map(|report| report.copy);
+    // One that was to serve, and found that it cannot, is no better than a dead one.
+    let usable =
+        |link: &&Link| is_valid(view, known, link) && !(link.serving && copy(link) == Some(Copy::Broken));
+    let valid: Vec<Link> = active.chain.iter().filter(usable).copied().collect();
     if !valid.iter().any(|link| link.serving) {
         return None;
     }
-    let copy = |link: &Link| known.report(link, epoch).map(|report| report.copy);
+    let served = active.serving().filter_map(|link| known.report(link, epoch));
+    let farthest = served.map(|report| report.last).max().unwrap_or_default();
+    // Who is far behind would hold the others up when the chain changes.
+    let near = |link: &Link| {
+        let last = known.report(link, epoch).map_or(0, |report| report.last.0);
+        farthest.0.saturating_sub(last) <= NEAR_MAX
+    };
     let with: Vec<(Link, bool)> = valid
         .into_iter()
         .map(|link| {
-            let promoted = !link.serving && copy(&link) == Some(Copy::Synced);
+            let promoted = !link.serving && copy(&link) == Some(Copy::Synced) && near(&link);
             (Link { serving: link.serving || promoted, ..link }, promoted)
         })
         .collect();
@@ -97,7 +130,8 @@ pub fn change(view: &View, known: &impl Knowledge, subject: Subject<'_>, force: 
         children.push((Range { low, high }, chain));
         low = high;
     }
-    different.then_some(children)
+    let served = children.iter().all(|(_, chain)| chain.iter().any(|link| link.serving));
+    (different && served).then_some(children)
 }
 
 /// The chain of a child with these members so far.
@@ -108,7 +142,9 @@ fn chain_of(view: &View, known: &impl Knowledge, high: Id, links: &[Link], activ
         members.iter().position(|(store, _)| *store == link.store).unwrap_or(usize::MAX)
     };
     let wanted = |link: &Link| desired.contains(&link.store);
-    let serving_wanted = links.iter().filter(|link| link.serving && wanted(link)).count();
+    // Only who serves now is certain to serve then.
+    let serves = |link: &&Link| active.serving().any(|old| old.is(link.store, link.incarnation));
+    let serving_wanted = links.iter().filter(serves).filter(|link| wanted(link)).count();
     let enough = serving_wanted >= desired.len();
     // Who is cut off from the one above it goes at once, if somebody stays.
     let cut = |link: &Link| links.iter().any(|other| known.is_cut(link.store, other.store));

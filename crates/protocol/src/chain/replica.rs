@@ -21,12 +21,12 @@ use std::time::Duration;
 
 use super::context::{Context, Task};
 use super::event::{Change, Effect, Reply};
-use super::fill::Fill;
+use super::fill::{Adopted, Fill};
 use super::message::{
-    Action, ChainRequest, ChainResponse, Copy, Holding, KeptResult, LogEntry, Mutation, Report, Write,
+    Action, ChainRequest, ChainResponse, Copy, Holding, LevelOrder, LogEntry, Mutation, Report, Write,
     WriteId,
 };
-use super::results::{ResultId, Results};
+use super::results::Results;
 use super::view::{Active, Epoch, Incarnation, Link, Sequence, StoreId};
 use crate::id::Id;
 use crate::key::{Key, Operation, Outcome, Version};
@@ -36,6 +36,8 @@ use crate::replication::Durability;
 use crate::ring::{Caller, Token};
 use crate::time::Time;
 
+/// Bytes of a log; a head with more of them takes no writes, newcomers that need older ones begin anew.
+const LOG_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long a link rests after a frame that did not get through.
 const LINK_PAUSE: Duration = Duration::from_millis(40);
 
@@ -55,7 +57,7 @@ pub struct WriteRequest {
 /// The replica below.
 #[derive(Clone, Debug)]
 struct Below {
-    peer: Peer,
+    peer: Option<Peer>,
     store: StoreId,
     serving: bool,
     acked: Sequence,
@@ -71,7 +73,7 @@ struct Below {
 /// The replica above.
 #[derive(Clone, Debug)]
 struct Above {
-    peer: Peer,
+    peer: Option<Peer>,
     told: Sequence,
     in_flight: bool,
     pause_until: Time,
@@ -82,7 +84,8 @@ struct Above {
 pub struct Replica {
     epoch: Epoch,
     range: Range,
-    chain: Vec<(Link, Peer)>,
+    /// A member that was forgotten since has no address any more.
+    chain: Vec<(Link, Option<Peer>)>,
     at: usize,
     last: Sequence,
     durable: Sequence,
@@ -101,6 +104,9 @@ pub struct Replica {
     pub(super) fill: Option<Fill>,
     broken: bool,
     leveling: bool,
+    /// Under `sync`: what says when it is on disk that this epoch is held; none: it is.
+    holding: Option<Token>,
+    log_bytes: usize,
 }
 
 /// From where a replica begins.
@@ -110,6 +116,10 @@ pub(super) struct Begin {
     pub(super) results: Results,
     /// What is to be filled; none: the copy is complete.
     pub(super) fill: Option<Fill>,
+    /// It was to serve, and has not what it should have.
+    pub(super) broken: bool,
+    /// What says when it is on disk that this epoch is held.
+    pub(super) holding: Option<Token>,
 }
 
 impl Replica {
@@ -122,11 +132,10 @@ impl Replica {
         begin: Begin,
         now: Time,
     ) -> Option<Replica> {
-        // A member that was forgotten has no address; it will be replaced, and is skipped till then.
-        let chain: Vec<(Link, Peer)> =
-            active.chain.iter().filter_map(|link| Some((*link, peers(link.store)?))).collect();
+        let chain: Vec<(Link, Option<Peer>)> =
+            active.chain.iter().map(|link| (*link, peers(link.store))).collect();
         let at = chain.iter().position(|(link, _)| link.is(me.0, me.1))?;
-        let Begin { base, results, fill } = begin;
+        let Begin { base, results, fill, broken, holding } = begin;
         let below = chain.get(at + 1).map(|(link, peer)| Below {
             peer: peer.clone(),
             store: link.store,
@@ -162,8 +171,10 @@ impl Replica {
             writers: VecDeque::new(),
             readers: Vec::new(),
             fill,
-            broken: false,
+            broken,
             leveling: false,
+            holding,
+            log_bytes: 0,
             chain,
         })
     }
@@ -181,13 +192,13 @@ impl Replica {
     }
 
     /// Its chain: links with their addresses, the head first.
-    pub fn chain(&self) -> &[(Link, Peer)] {
+    pub fn chain(&self) -> &[(Link, Option<Peer>)] {
         &self.chain
     }
 
     /// Does it have everything, and so answer?
     pub fn is_serving(&self) -> bool {
-        self.chain[self.at].0.serving
+        self.chain[self.at].0.serving && !self.broken
     }
 
     /// Does it order the writes?
@@ -231,14 +242,14 @@ impl Replica {
     }
 
     /// Who orders the writes.
-    pub fn head(&self) -> &Peer {
-        &self.chain[0].1
+    pub fn head(&self) -> Option<&Peer> {
+        self.chain[0].1.as_ref()
     }
 
     /// Who commits the writes.
-    pub fn tail(&self) -> &Peer {
+    pub fn tail(&self) -> Option<&Peer> {
         let serving = self.chain.iter().rev().find(|(link, _)| link.serving);
-        serving.map_or(&self.chain[0].1, |(_, peer)| peer)
+        serving.and_then(|(_, peer)| peer.as_ref())
     }
 
     /// What is below it, and is silent for longer than that.
@@ -247,7 +258,7 @@ impl Replica {
         below.waiting_since.filter(|since| now.since(*since) > limit).map(|_| below.store)
     }
 
-    /// What it says to the leader. Under `sync` only what is on disk counts.
+    /// What it says to the leader.
     pub(super) fn report(&self) -> Report {
         let copy = if self.broken {
             Copy::Broken
@@ -258,9 +269,8 @@ impl Replica {
         } else {
             Copy::Syncing
         };
-        // A log that is still on its way to the disk is reported when it is there.
-        let wedged = self.wedged.filter(|_| self.durable >= self.last);
-        Report { epoch: self.epoch, wedged, last: self.last, copy }
+        let durable = if self.holding.is_some() { Sequence(0) } else { self.durable };
+        Report { epoch: self.epoch, wedged: self.wedged, last: self.last, durable, copy }
     }
 
     pub(super) fn holding(&self) -> Holding {
@@ -286,6 +296,9 @@ impl Replica {
 
     /// Is there room for another write?
     pub(super) fn is_full(&self, limit: usize) -> bool {
+        if self.log_bytes >= LOG_BYTES_MAX {
+            return true;
+        }
         let uncommitted = self.last.0.saturating_sub(self.committed.0);
         usize::try_from(uncommitted).is_ok_and(|count| count >= limit)
     }
@@ -352,6 +365,7 @@ impl Replica {
                 }
                 Action::Floor(floor) => forgotten.extend(self.results.raise(*floor)),
             }
+            self.log_bytes += entry.size();
             self.log.push_back(Arc::clone(entry));
         }
         if context.settings.replication.durability != Durability::Sync {
@@ -359,6 +373,15 @@ impl Replica {
         }
         let holding = self.holding();
         context.effects.push(Effect::Store { entries, forgotten, holding });
+    }
+
+    /// What was stored before is on disk: was it that this epoch is held?
+    pub(super) fn held(&mut self, context: &mut Context, token: Token, leased: bool) {
+        if self.holding == Some(token) {
+            self.holding = None;
+            context.urgent |= self.wedged.is_some();
+            self.advance(context, leased);
+        }
     }
 
     /// Entries are on disk up to there.
@@ -384,6 +407,9 @@ impl Replica {
     }
 
     fn everywhere_durable(&self) -> Sequence {
+        if self.holding.is_some() {
+            return Sequence(0);
+        }
         if self.at == 0 { self.durable } else { self.durable.min(self.durable_above) }
     }
 
@@ -436,6 +462,7 @@ impl Replica {
             if below.in_flight >= context.settings.frames_in_flight || below.pause_until > context.now {
                 return;
             }
+            let Some(peer) = below.peer.clone() else { return };
             below.sent = below.sent.max(below.acked);
             let news = below.serving && below.told_durable < durable;
             // While all frames are out, what is written waits, and travels together in the next one.
@@ -462,7 +489,7 @@ impl Replica {
             }
             let request = ChainRequest::Frame { epoch: self.epoch, oldest: self.oldest, entries, durable };
             let task = Task::Frame { epoch: self.epoch, after, upto };
-            context.call(&below.peer, request, task);
+            context.call(&peer, request, task);
         }
     }
 
@@ -472,13 +499,14 @@ impl Replica {
             return;
         }
         let Some(above) = &mut self.above else { return };
+        let Some(peer) = above.peer.clone() else { return };
         if above.in_flight || above.told >= committed || above.pause_until > context.now {
             return;
         }
         above.told = committed;
         above.in_flight = true;
         let request = ChainRequest::Committed { epoch: self.epoch, sequence: committed };
-        context.call(&above.peer, request, Task::Committed { epoch: self.epoch });
+        context.call(&peer, request, Task::Committed { epoch: self.epoch });
     }
 
     /// Forgets entries that nobody below needs: what is committed and acknowledged. For a newcomer only so many are
@@ -486,16 +514,29 @@ impl Replica {
     fn trim(&mut self, log_max: usize) {
         let needed = self.below.as_ref().map_or(self.last, |below| below.acked);
         let may_go = if !self.is_serving() {
-            needed
-        } else if self.below.as_ref().is_some_and(|below| !below.serving) && self.log.len() > log_max {
+            if self.log_bytes > LOG_BYTES_MAX { self.last } else { needed }
+        } else if self.below.as_ref().is_some_and(|below| !below.serving)
+            && (self.log.len() > log_max || self.log_bytes > LOG_BYTES_MAX / 2)
+        {
             self.committed
         } else {
             self.committed.min(needed)
         };
         while self.log.front().is_some_and(|entry| entry.sequence <= may_go) {
             self.oldest = self.oldest.next();
-            self.log.pop_front();
+            self.log_bytes -= self.log.pop_front().map_or(0, |entry| entry.size());
         }
+    }
+
+    /// Those of the entries that are the next ones, one behind the other, up to there.
+    fn next_entries(&self, entries: Vec<Arc<LogEntry>>, upto: Sequence) -> Vec<Arc<LogEntry>> {
+        let mut next = self.last;
+        let is_next = |entry: &Arc<LogEntry>| {
+            let fits = entry.sequence == next.next() && entry.sequence <= upto;
+            next = if fits { entry.sequence } else { next };
+            fits
+        };
+        entries.into_iter().filter(is_next).collect()
     }
 
     /// A frame from above.
@@ -516,15 +557,7 @@ impl Replica {
             context.urgent = true;
             context.changed(Change::Broken(self.epoch));
         }
-        let mut next = self.last;
-        let fresh: Vec<Arc<LogEntry>> = entries
-            .into_iter()
-            .filter(|entry| {
-                let is_next = entry.sequence == next.next();
-                next = if is_next { entry.sequence } else { next };
-                is_next
-            })
-            .collect();
+        let fresh = self.next_entries(entries, Sequence(u64::MAX));
         if !fresh.is_empty() && !self.broken {
             self.append(context, fresh);
         }
@@ -607,7 +640,7 @@ impl Replica {
 
     /// Does the next thing for filling it, if it is to be filled.
     pub(super) fn advance_fill(&mut self, context: &mut Context) {
-        let source = self.tail().clone();
+        let Some(source) = self.tail().cloned() else { return };
         let Some(fill) = self.fill.as_mut().filter(|_| self.wedged.is_none() && !self.broken) else { return };
         if fill.advance(context, self.epoch, &source, self.last) {
             self.filled(context);
@@ -627,13 +660,9 @@ impl Replica {
     }
 
     /// Results that the source keeps.
-    pub(super) fn adopt_results(
-        &mut self,
-        context: &mut Context,
-        results: Vec<(ResultId, KeptResult)>,
-        floor: u64,
-    ) {
-        self.results.adopt(&results, floor);
+    pub(super) fn adopt_results(&mut self, context: &mut Context, adopted: Adopted) {
+        let Adopted { results, done, floor } = adopted;
+        self.results.adopt(&results, &done, floor);
         context.effects.push(Effect::Keep(results));
     }
 
@@ -648,6 +677,7 @@ impl Replica {
             context.changed(Change::Wedged(self.epoch));
         }
         self.wedged = Some(change);
+        // An answer for an earlier change is not for this one.
         self.leveling = false;
         context.urgent = true;
         for (_, caller) in self.readers.drain(..) {
@@ -656,13 +686,14 @@ impl Replica {
     }
 
     /// Fetches what it lacks.
-    pub(super) fn level(&mut self, context: &mut Context, from: &Peer, base: Sequence) {
-        if self.wedged.is_none() || self.leveling || self.broken || self.last >= base {
+    pub(super) fn level(&mut self, context: &mut Context, order: &LevelOrder) {
+        let LevelOrder { change, base, from, .. } = order;
+        if self.wedged != Some(*change) || self.leveling || self.broken || self.last >= *base {
             return;
         }
         self.leveling = true;
         let request = ChainRequest::Level { epoch: self.epoch, after: self.last };
-        context.call(from, request, Task::Level { epoch: self.epoch });
+        context.call(from, request, Task::Level { epoch: self.epoch, change: *change, base: *base });
     }
 
     /// The log behind a sequence, as much as fits.
@@ -682,20 +713,24 @@ impl Replica {
     }
 
     /// The part of the log that was fetched.
-    pub(super) fn levelled(&mut self, context: &mut Context, result: Result<ChainResponse, CallError>) {
-        self.leveling = false;
-        let Ok(ChainResponse::Log { entries, oldest }) = result else { return };
-        if self.wedged.is_none() || self.broken {
+    pub(super) fn levelled(
+        &mut self,
+        context: &mut Context,
+        (change, base): (Epoch, Sequence),
+        result: Result<ChainResponse, CallError>,
+    ) {
+        if self.wedged != Some(change) || self.broken {
             return;
         }
+        self.leveling = false;
+        let Ok(ChainResponse::Log { entries, oldest }) = result else { return };
         if oldest > self.last {
             self.broken = true;
             context.changed(Change::Broken(self.epoch));
         }
-        let fresh: Vec<Arc<LogEntry>> =
-            entries.into_iter().filter(|entry| entry.sequence > self.last).collect();
-        let fits = fresh.first().is_some_and(|entry| entry.sequence == self.last.next());
-        if fits && !self.broken {
+        // Not beyond the base: what is behind it may be in nobody's next epoch.
+        let fresh = self.next_entries(entries, base);
+        if !fresh.is_empty() && !self.broken {
             self.append(context, fresh);
         }
         context.urgent = true;

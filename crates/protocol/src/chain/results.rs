@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use super::message::{KeptResult, Write};
+use super::message::{Done, KeptResult, Write};
 use crate::key::Version;
 use crate::message::Range;
 
@@ -21,8 +21,15 @@ pub type ResultId = (u128, u64);
 pub struct Results {
     floor: u64,
     kept: BTreeMap<ResultId, KeptResult>,
-    /// For each client of a kept result: all its writes below have been answered.
-    done: BTreeMap<u128, u64>,
+    /// Up to where each client has had all its answers, whatever the place of the keys.
+    done: BTreeMap<u128, Done>,
+}
+
+impl Done {
+    fn join(&mut self, other: Done) {
+        self.below = self.below.max(other.below);
+        self.first_sent = self.first_sent.max(other.first_sent);
+    }
 }
 
 impl Results {
@@ -45,15 +52,16 @@ impl Results {
 
     /// Has the client had an answer to all its writes up to and with this one?
     pub fn is_done(&self, client: u128, sequence: u64) -> bool {
-        self.done.get(&client).is_some_and(|below| sequence < *below)
+        self.done.get(&client).is_some_and(|done| sequence < done.below)
     }
 
     fn count_done(&mut self) {
-        self.done.clear();
         for ((client, _), result) in &self.kept {
-            let below = self.done.entry(*client).or_default();
-            *below = (*below).max(result.done_below);
+            let done = Done { below: result.done_below, first_sent: result.first_sent };
+            self.done.entry(*client).or_default().join(done);
         }
+        let floor = self.floor;
+        self.done.retain(|_, done| done.first_sent >= floor);
     }
 
     /// The first so many behind this one.
@@ -62,6 +70,11 @@ impl Results {
         let mut rest = self.kept.range((from, std::ops::Bound::Unbounded));
         let page = rest.by_ref().take(count).map(|(id, result)| (*id, *result)).collect();
         (page, rest.next().is_none())
+    }
+
+    /// Up to where each client has had all its answers.
+    pub fn done(&self) -> Vec<(u128, Done)> {
+        self.done.iter().map(|(client, done)| (*client, *done)).collect()
     }
 
     /// The view of the oldest one.
@@ -78,8 +91,8 @@ impl Results {
         for id in &forgotten {
             self.kept.remove(id);
         }
-        let below = self.done.entry(by.client).or_default();
-        *below = (*below).max(done_below);
+        let mark = Done { below: done_below, first_sent: by.first_sent };
+        self.done.entry(by.client).or_default().join(mark);
         let result = KeptResult::new(write, by, at);
         self.kept.insert((by.client, by.sequence), result);
         forgotten
@@ -101,8 +114,11 @@ impl Results {
     }
 
     /// Takes over what another replica has.
-    pub fn adopt(&mut self, results: &[(ResultId, KeptResult)], floor: u64) {
+    pub fn adopt(&mut self, results: &[(ResultId, KeptResult)], done: &[(u128, Done)], floor: u64) {
         self.floor = self.floor.max(floor);
+        for (client, done) in done {
+            self.done.entry(*client).or_default().join(*done);
+        }
         for (id, result) in results {
             if result.first_sent >= self.floor {
                 self.kept.entry(*id).or_insert(*result);
@@ -115,13 +131,17 @@ impl Results {
     #[must_use]
     pub fn within(&self, range: Range) -> Results {
         let kept = self.kept.iter().filter(|(_, kept)| range.contains(kept.id));
-        Results::new(self.floor, kept.map(|(id, kept)| (*id, *kept)).collect())
+        let kept = kept.map(|(id, kept)| (*id, *kept)).collect();
+        Results { floor: self.floor, kept, done: self.done.clone() }
     }
 
     /// Takes everything of another range in.
     pub fn join(&mut self, other: &Results) {
         self.floor = self.floor.max(other.floor);
         self.kept.extend(other.kept.iter().map(|(id, kept)| (*id, *kept)));
+        for (client, done) in &other.done {
+            self.done.entry(*client).or_default().join(*done);
+        }
         let floor = self.floor;
         self.kept.retain(|_, kept| kept.first_sent >= floor);
         self.count_done();

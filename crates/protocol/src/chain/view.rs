@@ -60,7 +60,7 @@ impl Sequence {
     /// The one behind it.
     #[must_use]
     pub fn next(self) -> Sequence {
-        Sequence(self.0 + 1)
+        Sequence(self.0.saturating_add(1))
     }
 }
 
@@ -120,6 +120,17 @@ pub struct Active {
     pub wedged: bool,
     /// The index of the view that activated it.
     pub since: u64,
+    /// Nobody who served before it was left: its only replica begins with what its store held.
+    pub reopened: Option<Reopened>,
+}
+
+/// With what a range is opened again of which nobody was left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Reopened {
+    /// What the store held of an earlier epoch.
+    Copy,
+    /// Nothing: all is lost.
+    Empty,
 }
 
 impl Active {
@@ -204,6 +215,7 @@ impl View {
             chain: vec![Link { store, incarnation, serving: true }],
             wedged: false,
             since: 1,
+            reopened: None,
         };
         View {
             index: 1,
