@@ -6,7 +6,7 @@ SEEDS ?= 1
 SCENARIO ?=
 DIST_TARGET ?= $(shell rustc -vV | sed -n 's/^host: //p')
 
-.PHONY: help demo build verify fix test test-system test-peers sim bench bench-fingers dist
+.PHONY: help demo build verify fix test test-system test-peers sim bench bench-fingers bench-storage dist
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1  /p' $(MAKEFILE_LIST) | awk '{ printf "  make %-14s", $$2; $$1=""; $$2=""; print }'
@@ -54,6 +54,9 @@ bench: ## get and put beside a bare tarpc service, in the same run
 
 bench-fingers: ## hops on 64 nodes under each routing policy, and all fingers refreshed from all nodes at once
 	$(CARGO) run --release --locked -p chordata-bench -- fingers
+
+bench-storage: ## storage engines on our own pattern: batches, synced and not, reads, scans, memory
+	$(CARGO) run --release --locked -p chordata-bench -- storage
 
 dist: ## dist/chordata and dist/chordata-server for hosts with an older C library (statically linked)
 	RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --release --locked --target $(DIST_TARGET) -p chordata -p chordata-server

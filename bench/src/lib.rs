@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --release -p chordata-bench -- rpc       requests a second, beside a bare tarpc service
 //! cargo run --release -p chordata-bench -- fingers   hops of lookups on 64 nodes; refreshes that meet each other
+//! cargo run --release -p chordata-bench -- storage   storage engines on our own pattern
 //! ```
 //!
 //! [`throughput`] drives load ([`load`]) at servers in processes of their own ([`process`]): one node of Chordata,
@@ -12,12 +13,15 @@
 //! [`fingers`] counts hops and calls on a ring whose nodes are all in this process ([`ring`]), talking over loopback.
 //! Counts do not depend on the machine: they have bounds, and a figure outside its bound is a failure. A small version
 //! of it is a test.
+//!
+//! [`storage`] compares storage engines: what the choice of ours rests on.
 
 pub mod bare;
 pub mod fingers;
 pub mod load;
 pub mod process;
 pub mod ring;
+pub mod storage;
 pub mod throughput;
 
 /// Why there is no figure.

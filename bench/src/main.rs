@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use chordata_bench::fingers::{self, FingerSettings};
 use chordata_bench::process::{self, Served};
+use chordata_bench::storage::{self, PartSettings, StorageSettings};
 use chordata_bench::throughput::{self, ThroughputSettings};
 use clap::{Parser, Subcommand};
 
@@ -21,6 +22,11 @@ enum Command {
     Rpc(ThroughputSettings),
     /// Hops of lookups on a ring of many nodes, and refreshes of all fingers at once; exit code 1 outside the bounds
     Fingers(FingerSettings),
+    /// Storage engines on our own pattern: batches, synced and not, reads, scans, memory
+    Storage(StorageSettings),
+    /// A part of that which needs a process of its own
+    #[command(hide = true)]
+    StoragePart(PartSettings),
     /// A server to measure
     #[command(hide = true)]
     Server {
@@ -32,8 +38,20 @@ enum Command {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // Servers build the runtime that they have in service.
-    if let Command::Server { served } = arguments.command {
-        return served.run();
+    match arguments.command {
+        Command::Server { served } => return served.run(),
+        Command::StoragePart(settings) => return storage::run_part(&settings),
+        Command::Storage(settings) => {
+            return match storage::run(&settings) {
+                Ok(report) => {
+                    print!("{report}");
+                    println!("{}", process::machine());
+                    ExitCode::SUCCESS
+                }
+                Err(error) => fail(&error),
+            };
+        }
+        Command::Rpc(_) | Command::Fingers(_) => {}
     }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
@@ -57,7 +75,9 @@ fn main() -> ExitCode {
                 }
                 Err(error) => fail(&error),
             },
-            Command::Server { .. } => unreachable!("served above"),
+            Command::Server { .. } | Command::Storage(_) | Command::StoragePart(_) => {
+                unreachable!("done above")
+            }
         }
     })
 }

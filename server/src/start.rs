@@ -21,7 +21,7 @@ use chordata_rpc::service::Ring as RingService;
 use chordata_rpc::service::{Admission, Chordata, ClusterId, ClusterSettings, Error, Joiner};
 use chordata_rpc::{CallFailure, Credentials, Handlers, Net, Pool, PoolSettings, Session};
 use chordata_store::group::Mode;
-use chordata_store::{DiskEngine, Engine, MemoryEngine, RealFiles};
+use chordata_store::{DiskEngine, DiskSettings, Engine, MemoryEngine, RealFiles};
 use futures::future::BoxFuture;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{oneshot, watch};
@@ -397,8 +397,9 @@ impl Starting {
             ));
         };
         let failed = |error: &dyn std::fmt::Display| StartError::Store(error.to_string());
+        let disk = DiskSettings { cache_bytes: CACHE_BYTES, ..DiskSettings::default() };
         let files = RealFiles::new(data.store()?).map_err(|error| failed(&error))?;
-        let engine = DiskEngine::open(Arc::new(files), CACHE_BYTES).map_err(|error| failed(&error))?;
+        let engine = DiskEngine::open(Arc::new(files), disk).map_err(|error| failed(&error))?;
         Ok((Box::new(engine), Some(mode)))
     }
 

@@ -6,7 +6,7 @@
 //!   everything is on disk. After a crash the state is that after some prefix of the batches, at least all up to the
 //!   durable ticket.
 //! - What waits is written by a [`Flush`], which is taken under the engine's lock ([`Engine::begin_flush`]), run
-//!   without it, and given back under it ([`Engine::end_flush`]). One flush is one transaction and one sync, however
+//!   without it, and given back under it ([`Engine::end_flush`]). One flush is one transaction, synced once, however
 //!   many batches wait. [`crate::group`] is the thread that does this.
 //! - A failed write or sync is fatal: from then on every call answers [`StoreError::Fatal`].
 //! - A record whose checksum is wrong is [`StoreError::Damaged`], never an answer.

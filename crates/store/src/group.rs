@@ -1,4 +1,4 @@
-//! Group commit: a thread that writes everything that waits in one transaction with one sync, again and again.
+//! Group commit: a thread that writes everything that waits in one transaction, synced once, again and again.
 //!
 //! The engine is behind a lock of its owner's, whatever lock that is; the owner says how to get at it ([`Store`]). The
 //! thread holds that lock only to take what waits and to give it back, never while the disk works. What is applied
@@ -153,7 +153,9 @@ impl Drop for Committer {
     fn drop(&mut self) {
         self.shared.wanted().stop = true;
         self.shared.changed.notify_one();
-        if let Some(thread) = self.thread.take() {
+        // The thread itself may hold the owner last: it cannot wait for its own end.
+        let others = |thread: &JoinHandle<()>| thread.thread().id() != std::thread::current().id();
+        if let Some(thread) = self.thread.take().filter(others) {
             // If it panicked, it has said why.
             let _ = thread.join();
         }

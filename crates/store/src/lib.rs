@@ -11,7 +11,7 @@
 //!   StateFile: small states that change as a whole ------------------> file::Files: real, simulated
 //! ```
 //!
-//! Begin with [`engine`]: it says what every engine guarantees. All access to files goes through [`file`], so that tests
+//! Begin with [`engine`]: it says what every engine guarantees. All access to files goes through [`mod@file`], so that tests
 //! can crash the machine at every write. Why redb, and what it costs: `docs/decisions/0008-storage-engine.md`.
 
 pub mod directory;
@@ -29,7 +29,7 @@ pub mod transfer;
 mod undo;
 
 pub use directory::Directory;
-pub use disk::{DiskEngine, Flush, Flushed};
+pub use disk::{DiskEngine, DiskSettings, Flush, Flushed};
 pub use engine::{Change, Engine, Item, KeyRef, Mark, NoteVisitor, Position, Stored, Ticket, Visitor};
 pub use error::StoreError;
 pub use file::{File, Files, RealFiles, SimulatedFiles};

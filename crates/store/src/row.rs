@@ -1,5 +1,5 @@
 //! Where a row is, as bytes: 20 of the identifier, a tag, the key. Compared byte by byte they have the order of
-//! [`Position`](crate::Position).
+//! [`Position`].
 
 use std::cmp::Ordering;
 use std::ops::Bound;

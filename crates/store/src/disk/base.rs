@@ -7,6 +7,7 @@ use redb::{
     Builder, Database, Durability, ReadOnlyTable, ReadableDatabase, TableDefinition, WriteTransaction,
 };
 
+use super::DiskSettings;
 use super::backend::Backend;
 use super::overlay::Overlay;
 use super::record::{open_note, seal_note};
@@ -32,6 +33,7 @@ const COUNTS_NAME: &[u8] = b"counts";
 pub(crate) struct Base {
     // Closed in front of the lock's release.
     database: Database,
+    quick_open: bool,
     directory: Directory,
     /// Why nothing can be relied on any more.
     failure: OnceLock<String>,
@@ -59,7 +61,7 @@ fn create(directory: &Directory, cache_bytes: usize) -> Result<(), StoreError> {
     let files = directory.files();
     files.remove(NEW_DATA_FILE).map_err(opening)?;
     let database = database(directory, NEW_DATA_FILE, cache_bytes)?;
-    write(&database, |transaction| {
+    write(&database, true, |transaction| {
         transaction.open_table(ROWS)?;
         transaction.open_table(NOTES)?;
         let mut counts = transaction.open_table(COUNTS)?;
@@ -77,10 +79,12 @@ fn create(directory: &Directory, cache_bytes: usize) -> Result<(), StoreError> {
 
 fn write(
     database: &Database,
+    quick_open: bool,
     change: impl FnOnce(&WriteTransaction) -> Result<(), redb::Error>,
 ) -> Result<(), redb::Error> {
     let mut transaction = database.begin_write()?;
     transaction.set_durability(Durability::Immediate).map_err(redb::Error::from)?;
+    transaction.set_quick_repair(quick_open);
     change(&transaction)?;
     Ok(transaction.commit()?)
 }
@@ -100,12 +104,13 @@ fn decode(bytes: &[u8]) -> Option<Counts> {
 }
 
 impl Base {
-    pub(crate) fn open(directory: Directory, cache_bytes: usize) -> Result<Base, StoreError> {
+    pub(crate) fn open(directory: Directory, settings: DiskSettings) -> Result<Base, StoreError> {
+        let DiskSettings { cache_bytes, quick_open } = settings;
         if !directory.files().exists(DATA_FILE).map_err(opening)? {
             create(&directory, cache_bytes)?;
         }
         let database = database(&directory, DATA_FILE, cache_bytes)?;
-        Ok(Base { database, directory, failure: OnceLock::new() })
+        Ok(Base { database, quick_open, directory, failure: OnceLock::new() })
     }
 
     pub(crate) fn directory(&self) -> &Directory {
@@ -144,10 +149,10 @@ impl Base {
         })
     }
 
-    /// Writes all of an overlay: one transaction, one sync.
+    /// Writes all of an overlay: one transaction, one or two syncs.
     pub(crate) fn flush(&self, overlay: &Overlay, counts: Counts) -> Result<(), StoreError> {
         self.check()?;
-        let written = write(&self.database, |transaction| {
+        let written = write(&self.database, self.quick_open, |transaction| {
             let mut rows = transaction.open_table(ROWS)?;
             for (place, row) in &overlay.rows {
                 match row {

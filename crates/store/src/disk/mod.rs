@@ -3,14 +3,14 @@
 //! # How a write travels
 //! [`Engine::apply`] puts a batch into the overlay, where reads see it. [`Engine::begin_flush`] takes the whole overlay
 //! away as a [`Flush`], and a new one begins; reads look at the new one, then at the one that is being written, then at
-//! the database as it was before. [`Flush::run`] writes it: one transaction, one sync, without the engine's lock.
+//! the database as it was before. [`Flush::run`] writes it: one transaction, without the engine's lock.
 //! [`Engine::end_flush`] drops it and looks at the database as it is now.
 //!
 //! # After a crash
 //! redb writes beside what is there and then switches over, and a transaction that the crash cut short is undone when
 //! the database is opened. A flush is one transaction and holds whole batches in their order, so the state is that after
-//! some prefix of the batches. When a process was killed, opening reads the whole database once to see that it is
-//! sound.
+//! some prefix of the batches. [`DiskSettings::quick_open`] says how long opening takes
+//! after a kill, and what that costs.
 //!
 //! # What it does not do
 //! It does not look at what nobody reads: damage is found when a record is read or scanned. A key that is damaged
@@ -18,6 +18,7 @@
 
 mod backend;
 pub(crate) mod base;
+mod flush;
 pub(crate) mod overlay;
 pub(crate) mod record;
 
@@ -29,6 +30,7 @@ use chordata_protocol::{Id, Key, Range};
 use redb::AccessGuard;
 
 use self::base::{Base, DATA_FILE, Views};
+pub use self::flush::{Flush, Flushed};
 use self::overlay::Overlay;
 use self::record::{DiskRow, RowRef, open_note, seal_note, verify, weight};
 use crate::directory::Directory;
@@ -39,8 +41,21 @@ use crate::layers::{Below, Layer, Layers, Seen, merge};
 use crate::row::{self, RowKey, after_in_prefix, segments};
 use crate::undo::{Snapshot, Undo};
 
-/// How much memory the database may take for pages that it has read, unless told otherwise.
-pub const CACHE_BYTES: usize = 64 * 1024 * 1024;
+/// What there is to choose.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DiskSettings {
+    /// How much memory the database may take for pages that it has read.
+    pub cache_bytes: usize,
+    /// After a kill the store opens at once, and damage to single records stays theirs. It costs each flush a second
+    /// sync. Otherwise opening after a kill reads everything, and gives up the whole store if any of it is damaged.
+    pub quick_open: bool,
+}
+
+impl Default for DiskSettings {
+    fn default() -> DiskSettings {
+        DiskSettings { cache_bytes: 64 * 1024 * 1024, quick_open: true }
+    }
+}
 
 type Guard<'a> = AccessGuard<'a, &'static [u8]>;
 
@@ -58,48 +73,6 @@ pub struct DiskEngine {
     applied: Ticket,
     durable: Ticket,
     base: Arc<Base>,
-}
-
-/// Everything that waited, to be written by [`Flush::run`]. If it is dropped instead, the store has failed.
-#[derive(Debug)]
-#[must_use = "what was taken to be written must be written"]
-pub struct Flush {
-    base: Arc<Base>,
-    overlay: Arc<Overlay>,
-    counts: Counts,
-    done: bool,
-}
-
-/// What was written.
-#[derive(Debug)]
-#[must_use = "the engine must be told what was written"]
-pub struct Flushed {
-    overlay: Arc<Overlay>,
-}
-
-impl Flush {
-    /// Writes it: one transaction, one sync. It takes as long as the disk takes, and needs no lock.
-    ///
-    /// # Errors
-    /// When anything fails: the store has failed then, and everything else that is asked of it says so.
-    pub fn run(mut self) -> Result<Flushed, StoreError> {
-        self.done = true;
-        self.base.flush(&self.overlay, self.counts)?;
-        Ok(Flushed { overlay: Arc::clone(&self.overlay) })
-    }
-
-    /// Up to which batch it goes.
-    pub fn upto(&self) -> Ticket {
-        self.overlay.upto
-    }
-}
-
-impl Drop for Flush {
-    fn drop(&mut self) {
-        if !self.done {
-            self.base.fail("writing to disk", "it was given up");
-        }
-    }
 }
 
 struct BaseRow<'a> {
@@ -131,14 +104,13 @@ impl Found<'_> {
 }
 
 impl DiskEngine {
-    /// The store in this directory; an empty one becomes a store. `cache_bytes` is how much memory may be taken for
-    /// pages of the database ([`CACHE_BYTES`] is a good start).
+    /// The store in this directory; an empty one becomes a store.
     ///
     /// # Errors
     /// When another process uses the directory, when a newer program wrote it, when it is damaged or no store, and when
     /// the file system fails.
-    pub fn open(files: Arc<dyn Files>, cache_bytes: usize) -> Result<DiskEngine, StoreError> {
-        let base = Arc::new(Base::open(Directory::open(files, DATA_FILE)?, cache_bytes)?);
+    pub fn open(files: Arc<dyn Files>, settings: DiskSettings) -> Result<DiskEngine, StoreError> {
+        let base = Arc::new(Base::open(Directory::open(files, DATA_FILE)?, settings)?);
         Ok(DiskEngine {
             views: base.views()?,
             flushing: None,
@@ -405,7 +377,7 @@ impl Engine for DiskEngine {
         let overlay = Arc::new(std::mem::take(&mut self.waiting));
         self.waiting.upto = overlay.upto;
         self.flushing = Some(Arc::clone(&overlay));
-        Ok(Some(Flush { base: Arc::clone(&self.base), overlay, counts: self.counts, done: false }))
+        Ok(Some(Flush::new(Arc::clone(&self.base), overlay, self.counts)))
     }
 
     fn end_flush(&mut self, flushed: Flushed) -> Result<Ticket, StoreError> {

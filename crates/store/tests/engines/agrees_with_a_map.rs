@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::truth::{EVERYTHING, Truth, batch, range, scanned, space};
+use crate::truth::{EVERYTHING, Truth, batch, range, scanned, settings, space};
 use chordata_protocol::{Key, Range, Record, Version};
 use chordata_store::{
     Change, DiskEngine, Engine, Flush, Flushed, MemoryEngine, RealFiles, SimulatedFiles, Snapshot, Ticket,
     transfer,
 };
 use proptest::prelude::*;
-
-const CACHE_BYTES: usize = 1 << 20;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -62,14 +60,20 @@ impl Home for InMemory {
     fn crash(&self, _: u64) {}
 }
 
-impl Home for SimulatedFiles {
+#[derive(Default)]
+struct OnDisk {
+    files: SimulatedFiles,
+    quick_open: bool,
+}
+
+impl Home for OnDisk {
     type Engine = DiskEngine;
     fn open(&self) -> DiskEngine {
-        DiskEngine::open(Arc::new(self.clone()), CACHE_BYTES).unwrap()
+        DiskEngine::open(Arc::new(self.files.clone()), settings(self.quick_open)).unwrap()
     }
     const HAS_A_DISK: bool = true;
     fn crash(&self, seed: u64) {
-        SimulatedFiles::crash(self, seed);
+        self.files.crash(seed);
     }
 }
 
@@ -180,13 +184,13 @@ proptest! {
     }
 
     #[test]
-    fn on_disk(steps in proptest::collection::vec(step(), 0..60)) {
-        story(&SimulatedFiles::default(), steps);
+    fn on_disk(steps in proptest::collection::vec(step(), 0..60), quick_open in any::<bool>()) {
+        story(&OnDisk { quick_open, ..OnDisk::default() }, steps);
     }
 }
 
 fn disk() -> DiskEngine {
-    SimulatedFiles::default().open()
+    OnDisk::default().open()
 }
 
 fn flush(engine: &mut dyn Engine) {
@@ -279,7 +283,7 @@ fn more_than_one_batch_of_keys_is_erased_and_the_rest_stays() {
 fn real_files_keep_what_was_flushed() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("new/store");
-    let open = || DiskEngine::open(Arc::new(RealFiles::new(&path).unwrap()), CACHE_BYTES).unwrap();
+    let open = || DiskEngine::open(Arc::new(RealFiles::new(&path).unwrap()), settings(true)).unwrap();
     let mut truth = Truth::default();
     for round in 0u8..4 {
         let mut engine = open();

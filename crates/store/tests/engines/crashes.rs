@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::truth::{Truth, space};
+use crate::truth::{Truth, settings, space};
 use chordata_protocol::{Key, Record, Version};
 use chordata_store::{Change, DiskEngine, Engine, SimulatedFiles, StateFile, StoreError};
 
-const CACHE_BYTES: usize = 1 << 20;
-
-fn open(files: &SimulatedFiles) -> Result<DiskEngine, StoreError> {
-    DiskEngine::open(Arc::new(files.clone()), CACHE_BYTES)
+fn open(files: &SimulatedFiles, quick_open: bool) -> Result<DiskEngine, StoreError> {
+    DiskEngine::open(Arc::new(files.clone()), settings(quick_open))
 }
 
 fn batch(random: &mut fastrand::Rng, number: u64) -> Vec<Change> {
@@ -37,9 +35,9 @@ struct Promised {
 }
 
 /// Batches and flushes until everything is done or the disk fails.
-fn work(files: &SimulatedFiles, promised: &mut Promised) -> Result<(), StoreError> {
+fn work(files: &SimulatedFiles, quick_open: bool, promised: &mut Promised) -> Result<(), StoreError> {
     let mut random = fastrand::Rng::with_seed(5);
-    let mut engine = open(files)?;
+    let mut engine = open(files, quick_open)?;
     for number in 0..24 {
         let batch = batch(&mut random, number);
         let mut truth = promised.truths.last().unwrap().clone();
@@ -61,67 +59,77 @@ fn work(files: &SimulatedFiles, promised: &mut Promised) -> Result<(), StoreErro
     Ok(())
 }
 
-fn whole_run() -> u64 {
+fn whole_run(quick_open: bool) -> u64 {
     let files = SimulatedFiles::default();
     let mut promised = Promised { truths: vec![Truth::default()], durable: 0 };
-    work(&files, &mut promised).unwrap();
+    work(&files, quick_open, &mut promised).unwrap();
     assert!(promised.durable > 20);
     files.operations()
 }
 
 #[test]
 fn after_a_crash_at_any_operation_the_state_is_that_after_some_prefix() {
-    let operations = whole_run();
-    assert!(operations > 60, "{operations} operations");
-    for at in 1..=operations {
-        let files = SimulatedFiles::default();
-        files.fail_from(at);
-        let mut promised = Promised { truths: vec![Truth::default()], durable: 0 };
-        // The last operations are those of a store that is closed: nobody hears of their failure.
-        let _ = work(&files, &mut promised);
-        files.crash(at);
-        let engine = open(&files).unwrap_or_else(|error| panic!("crash at {at} of {operations}: {error}"));
-        let found = Truth::of(&engine);
-        let possible = &promised.truths[promised.durable..];
-        assert!(possible.contains(&found), "crash at {at} of {operations}: {found:?}");
-        found.check(&engine);
-        engine.verify().unwrap();
+    for quick_open in [true, false] {
+        let operations = whole_run(quick_open);
+        assert!(operations > 60, "{operations} operations");
+        (1..=operations).for_each(|at| crash_at(at, quick_open));
     }
+}
+
+fn crash_at(at: u64, quick_open: bool) {
+    let files = SimulatedFiles::default();
+    files.fail_from(at);
+    let mut promised = Promised { truths: vec![Truth::default()], durable: 0 };
+    // The last operations are those of a store that is closed: nobody hears of their failure.
+    let _ = work(&files, quick_open, &mut promised);
+    files.crash(at);
+    let engine =
+        open(&files, quick_open).unwrap_or_else(|error| panic!("crash at {at}, {quick_open}: {error}"));
+    let found = Truth::of(&engine);
+    let possible = &promised.truths[promised.durable..];
+    assert!(possible.contains(&found), "crash at {at}, {quick_open}: {found:?}");
+    found.check(&engine);
+    engine.verify().unwrap();
 }
 
 #[test]
 fn a_crash_while_a_crashed_store_is_opened_loses_nothing() {
     // Crash in the middle of the work, then at every operation of what opening does about it.
-    let middle = whole_run() * 2 / 3;
-    let crashed = |then: Option<u64>| {
-        let files = SimulatedFiles::default();
-        files.fail_from(middle);
-        let mut promised = Promised { truths: vec![Truth::default()], durable: 0 };
-        work(&files, &mut promised).unwrap_err();
-        files.crash(1);
-        let before = files.operations();
-        if let Some(then) = then {
-            files.fail_from(before + then);
+    for quick_open in [true, false] {
+        let (_, _, opening) = crash_in_the_middle(quick_open, None);
+        assert!(opening > 0, "opening after a crash writes");
+        for at in 1..=opening {
+            let (files, promised, _) = crash_in_the_middle(quick_open, Some(at));
+            files.crash(at);
+            let engine = open(&files, quick_open).unwrap();
+            let possible = &promised.truths[promised.durable..];
+            assert!(possible.contains(&Truth::of(&engine)), "crash at {at} of {opening}, {quick_open}");
         }
-        drop(open(&files));
-        let opening = files.operations() - before;
-        (files, promised, opening)
-    };
-    let (_, _, opening) = crashed(None);
-    assert!(opening > 2, "opening after a crash writes");
-    for at in 1..=opening {
-        let (files, promised, _) = crashed(Some(at));
-        files.crash(at);
-        let engine = open(&files).unwrap();
-        assert!(
-            promised.truths[promised.durable..].contains(&Truth::of(&engine)),
-            "crash at {at} of {opening}"
-        );
     }
+}
+
+/// Opens again after that, with a disk that fails at this operation.
+fn crash_in_the_middle(quick_open: bool, then: Option<u64>) -> (SimulatedFiles, Promised, u64) {
+    let files = SimulatedFiles::default();
+    files.fail_from(whole_run(quick_open) * 2 / 3);
+    let mut promised = Promised { truths: vec![Truth::default()], durable: 0 };
+    work(&files, quick_open, &mut promised).unwrap_err();
+    files.crash(1);
+    let before = files.operations();
+    if let Some(then) = then {
+        files.fail_from(before + then);
+    }
+    drop(open(&files, quick_open));
+    let opening = files.operations() - before;
+    (files, promised, opening)
 }
 
 #[test]
 fn a_failed_write_or_sync_is_fatal_and_never_tried_again() {
+    [true, false].into_iter().for_each(fail_at_each_operation_of_a_flush);
+}
+
+fn fail_at_each_operation_of_a_flush(quick_open: bool) {
     let key = Key::new("k");
     let put = |sequence| {
         let record = Record { version: Version { epoch: 1, sequence }, value: vec![1; 100].into() };
@@ -130,7 +138,7 @@ fn a_failed_write_or_sync_is_fatal_and_never_tried_again() {
     let mut failed = 0;
     for nth in 1.. {
         let files = SimulatedFiles::default();
-        let mut engine = open(&files).unwrap();
+        let mut engine = open(&files, quick_open).unwrap();
         engine.apply(put(1)).unwrap();
         let flushed = engine.begin_flush().unwrap().unwrap().run().unwrap();
         engine.end_flush(flushed).unwrap();
@@ -152,7 +160,7 @@ fn a_failed_write_or_sync_is_fatal_and_never_tried_again() {
         // The process stops. Whatever it does on its way out must not bring back what the disk has forgotten.
         drop(engine);
         files.crash(nth);
-        let engine = open(&files).unwrap();
+        let engine = open(&files, quick_open).unwrap();
         let version = engine.version(key.id(space()), &key).unwrap().unwrap();
         assert!((1..=2).contains(&version.sequence), "{version}");
     }
@@ -161,7 +169,7 @@ fn a_failed_write_or_sync_is_fatal_and_never_tried_again() {
 
 #[test]
 fn a_flush_that_was_given_up_is_a_failure() {
-    let mut engine = open(&SimulatedFiles::default()).unwrap();
+    let mut engine = open(&SimulatedFiles::default(), true).unwrap();
     engine.apply(vec![Change::Note(vec![1], Some(vec![2]))]).unwrap();
     drop(engine.begin_flush().unwrap());
     assert!(matches!(engine.apply(Vec::new()), Err(StoreError::Fatal(_))));

@@ -3,18 +3,18 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use crate::truth::settings;
 use chordata_protocol::{Id, Key, Range, Record, Space, Version};
 use chordata_store::directory::{FORMAT, FORMAT_FILE, LOCK_FILE};
 use chordata_store::{
     Change, DiskEngine, Engine, Files, RealFiles, SimulatedFiles, StateFile, StoreError, transfer,
 };
 
-const CACHE_BYTES: usize = 1 << 20;
 const DATA_FILE: &str = "data.redb";
 const EVERYTHING: Range = Range { low: Id::MAX, high: Id::MAX };
 
 fn open(files: &SimulatedFiles) -> Result<DiskEngine, StoreError> {
-    DiskEngine::open(Arc::new(files.clone()), CACHE_BYTES)
+    DiskEngine::open(Arc::new(files.clone()), settings(true))
 }
 
 fn flush(engine: &mut DiskEngine) {
@@ -99,6 +99,33 @@ fn a_damaged_record_is_named_and_can_be_fetched_again() {
 }
 
 #[test]
+fn a_damaged_record_costs_the_store_nothing_after_a_kill_if_it_opens_quickly() {
+    for quick_open in [true, false] {
+        let files = SimulatedFiles::default();
+        let open = || DiskEngine::open(Arc::new(files.clone()), settings(quick_open));
+        let mut engine = open().unwrap();
+        for number in 0..40 {
+            let record = Record { version: Version::default(), value: value(number).into() };
+            engine.apply(vec![Change::Put(id(&key(number)), key(number), record)]).unwrap();
+            flush(&mut engine);
+        }
+        // Killed: nothing is closed.
+        files.kill();
+        drop(engine);
+        files.crash(1);
+        damage(&files, &value(17));
+        match open() {
+            Ok(engine) => {
+                assert!(quick_open);
+                let wrong = (0..40).filter(|number| engine.get(id(&key(*number)), &key(*number)).is_err());
+                assert_eq!(wrong.collect::<Vec<_>>(), [17]);
+            }
+            Err(error) => assert!(!quick_open && matches!(error, StoreError::Fatal(_)), "{error}"),
+        }
+    }
+}
+
+#[test]
 fn a_damaged_range_can_be_erased() {
     let files = filled();
     damage(&files, &value(3));
@@ -142,7 +169,8 @@ fn no_flipped_bit_in_any_record_changes_what_is_served() {
                 match engine.get(id(&key(number)), &key(number)) {
                     Ok(Some(record)) => assert_eq!(*record.value, *value(number), "byte {place}"),
                     Ok(None) => {
-                        engine.verify().map(|()| panic!("key {number} is gone unseen, byte {place}"))?
+                        engine.verify()?;
+                        panic!("key {number} is gone unseen, byte {place}");
                     }
                     Err(error) => return Err(error),
                 }
@@ -176,7 +204,7 @@ fn a_store_belongs_to_one_process() {
 #[test]
 fn a_real_directory_is_locked_and_free_again_when_the_store_is_closed() {
     let directory = tempfile::tempdir().unwrap();
-    let open = || DiskEngine::open(Arc::new(RealFiles::new(directory.path()).unwrap()), CACHE_BYTES);
+    let open = || DiskEngine::open(Arc::new(RealFiles::new(directory.path()).unwrap()), settings(true));
     let engine = open().unwrap();
     let error = open().unwrap_err();
     assert_eq!(error, StoreError::InUse { directory: directory.path().display().to_string() });

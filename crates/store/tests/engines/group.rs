@@ -34,6 +34,11 @@ impl<E: Engine + 'static> Owner<E> {
         ticket
     }
 
+    /// One after another; the last one's ticket.
+    fn put_all(&self, committer: &Committer, numbers: std::ops::Range<u8>) -> Ticket {
+        numbers.fold(Ticket::default(), |_, number| self.put(committer, number))
+    }
+
     /// Waits until what was told is so. A minute means never.
     fn wait(&self, is_so: impl Fn(&Told) -> bool) -> MutexGuard<'_, Told> {
         let (told, waited) = self
@@ -65,7 +70,7 @@ impl<E: Engine + 'static> Store for Owner<E> {
 }
 
 fn disk(files: &SimulatedFiles) -> DiskEngine {
-    DiskEngine::open(Arc::new(files.clone()), 1 << 20).unwrap()
+    DiskEngine::open(Arc::new(files.clone()), crate::truth::settings(true)).unwrap()
 }
 
 #[test]
@@ -85,7 +90,7 @@ fn what_waits_while_the_disk_works_goes_together_in_one_sync() {
     let before = files.syncs();
     owner.put(&committer, 1);
     files.wait_for_held_sync();
-    let last = (2..102).map(|number| owner.put(&committer, number)).last().unwrap();
+    let last = owner.put_all(&committer, 2..102);
     {
         let engine = owner.engine.lock().unwrap();
         assert_eq!(engine.note(&[50]).unwrap(), Some(vec![50; 100]), "reads see it at once");
@@ -109,13 +114,13 @@ fn the_interval_mode_waits_until_much_waits_or_somebody_asks() {
     let mode = Mode::Interval { after: LONG, bytes_max: 2000 };
     let committer = Committer::start(mode, Arc::<Owner<DiskEngine>>::clone(&owner)).unwrap();
     let before = files.operations();
-    let few = (0..5).map(|number| owner.put(&committer, number)).last().unwrap();
+    let few = owner.put_all(&committer, 0..5);
     assert_eq!(files.operations(), before, "nothing is written yet");
     committer.flush();
     drop(owner.wait(|told| told.durable >= few));
 
     let rounds = owner.told.lock().unwrap().rounds;
-    let much = (5..25).map(|number| owner.put(&committer, number)).last().unwrap();
+    let much = owner.put_all(&committer, 5..25);
     let told = owner.wait(|told| told.rounds > rounds);
     assert!(told.durable > few && told.durable <= much, "so much waits that it is written");
     drop(told);

@@ -4,12 +4,17 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use chordata_protocol::{Id, Key, Range, Record, Space, Version};
-use chordata_store::{Change, Engine, Position, Snapshot, Stored};
+use chordata_store::{Change, DiskSettings, Engine, Position, Snapshot, Stored};
 use proptest::prelude::*;
 
 /// A ring of 16 points, so that identifiers collide and ranges wrap.
 pub(crate) fn space() -> Space {
     Space::new(4).unwrap()
+}
+
+/// A small cache, so that the database is really read.
+pub(crate) fn settings(quick_open: bool) -> DiskSettings {
+    DiskSettings { cache_bytes: 1 << 16, quick_open }
 }
 
 pub(crate) fn key() -> impl Strategy<Value = Key> {
