@@ -117,7 +117,7 @@ struct Stub {
     address: Address,
 }
 
-const DIRECT: Options = Options { route: Route::Direct, trace: false };
+const DIRECT: Options = Options { route: Route::Direct, trace: false, by: None };
 
 impl Target for Stub {
     async fn put(&self, key: Vec<u8>, value: Vec<u8>) -> Result<(), BenchError> {

@@ -166,8 +166,7 @@ impl Node {
         };
         self.trace_entry(number, handler, &key, id);
         let by = options.by;
-        let routed =
-            Routed { handler, policy, trace: options.trace, number, repeatable: by.is_some() };
+        let routed = Routed { handler, policy, trace: options.trace, number, repeatable: by.is_some() };
         // Boxed: room for it in the future of every request would cost those that need no walk.
         let walk = self.route(routed, id, |owner| {
             let (key, operation) = (key.clone(), operation.clone());

@@ -349,7 +349,11 @@ impl Settings {
             (None, Some(_)) => Durability::Interval,
             (Some(kept), None) => {
                 let kept = Durability::from(kept).name();
-                return Err(impossible("durability", kept, "there is no directory to keep data in: give --data DIR"));
+                return Err(impossible(
+                    "durability",
+                    kept,
+                    "there is no directory to keep data in: give --data DIR",
+                ));
             }
         };
         let clean_reads = self.clean_reads.unwrap_or(true);

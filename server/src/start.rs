@@ -370,11 +370,9 @@ impl Starting {
             Ok(Err(error @ Error::IdTaken(..))) if self.returning => {
                 Err(Refusal::NotYet(format!("{contact}: {error}")))
             }
-            Ok(Err(error @ (
-                Error::IdTaken(..) | Error::BadInput(_) | Error::RingFull(_) | Error::Barred(_)
-            ))) => {
-                Err(Refusal::Lasting(format!("{contact} does not admit this node: {error}")))
-            }
+            Ok(Err(
+                error @ (Error::IdTaken(..) | Error::BadInput(_) | Error::RingFull(_) | Error::Barred(_)),
+            )) => Err(Refusal::Lasting(format!("{contact} does not admit this node: {error}"))),
             Ok(Err(error @ Error::Unavailable(_))) => Err(Refusal::NotYet(format!("{contact}: {error}"))),
             Ok(Err(error)) => Err(Refusal::Passing(format!("{contact}: {error}"))),
             Err(error) => match CallFailure::from(error) {
@@ -393,7 +391,8 @@ impl Starting {
         };
         let Some(data) = &self.data else {
             return Err(StartError::NotAdmitted(
-                "this cluster keeps its data on disk: give this node a directory for it with --data DIR".to_owned(),
+                "this cluster keeps its data on disk: give this node a directory for it with --data DIR"
+                    .to_owned(),
             ));
         };
         let failed = |error: &dyn std::fmt::Display| StartError::Store(error.to_string());
@@ -566,7 +565,10 @@ impl Joining<'_> {
             if self.node.has_chains() {
                 // Its place is its own: only somebody of the ring is to be found.
                 let mut contacts = vec![last.address.clone()];
-                contacts.extend(self.node.inspect(|ring, _| ring.known().peers().map(|peer| peer.address).collect::<Vec<_>>()));
+                contacts
+                    .extend(self.node.inspect(|ring, _| {
+                        ring.known().peers().map(|peer| peer.address).collect::<Vec<_>>()
+                    }));
                 contacts.extend(self.contacts.iter().filter(|contact| **contact != me.address).cloned());
                 if let Some(peer) = nearest_before(self.pool, &contacts, self.node.space(), me.id).await {
                     return Ok(peer);

@@ -133,7 +133,9 @@ impl Client {
         let view = status.chain.as_ref().and_then(|chain| chain.view.as_ref()).map(|view| view.index);
         let writes = status.settings.replication.map(|_| Writes::new(view.unwrap_or(0))).transpose()?;
         let writes = writes.map(Arc::new);
-        Ok(Client { shared: Arc::new(Shared { pool, space, entries: Mutex::new(entries), owners, writes, config }) })
+        Ok(Client {
+            shared: Arc::new(Shared { pool, space, entries: Mutex::new(entries), owners, writes, config }),
+        })
     }
 
     /// The size of the cluster's ring.

@@ -13,8 +13,8 @@ use chordata_protocol::message::{Candidate, Found};
 use chordata_protocol::peer::Successor;
 use chordata_protocol::procedure::lookup::Hop;
 use chordata_protocol::{
-    Address, BadInput, Id, Key, Lease, Operation, Outcome, Peer, Placement, Policy, Range, Record, Replication,
-    Request, Response, Stamp, Value, Version,
+    Address, BadInput, Id, Key, Lease, Operation, Outcome, Peer, Placement, Policy, Range, Record,
+    Replication, Request, Response, Stamp, Value, Version,
 };
 use serde::{Deserialize, Serialize};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chordata_protocol::chain::message::LISTED_MAX;
 use chordata_protocol::chain::{
-    Applied, Change as Seen, ChainRequest, ChainResponse, Deed, Effect, Event, Occasion, Timer,
+    Applied, ChainRequest, ChainResponse, Change as Seen, Deed, Effect, Event, Occasion, Timer,
 };
 use chordata_protocol::key::Entry;
 use chordata_protocol::ring::Token;
@@ -296,7 +296,8 @@ fn list(
     upto: Option<Key>,
     count_max: usize,
 ) -> Result<(Vec<(Key, Version)>, bool), StoreError> {
-    let place = |id: chordata_protocol::Id, key: &Key| (space.distance(range.low, id), id == range.low, key.clone());
+    let place =
+        |id: chordata_protocol::Id, key: &Key| (space.distance(range.low, id), id == range.low, key.clone());
     let last = upto.map(|key| place(key.id(space), &key));
     let after = after.map(|key| (key.id(space), key));
     let (mut keys, mut end) = (Vec::new(), true);

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use chordata_protocol::chain::{
-    Applied, Command, Read, Refusal, Reply, StoreId, WriteId, WriteRequest,
-};
+use chordata_protocol::chain::{Applied, Command, Read, Refusal, Reply, StoreId, WriteId, WriteRequest};
 use chordata_protocol::message::{Candidate, Response};
 use chordata_protocol::{Id, Key, Operation, Outcome, Peer, Record, Request, Why};
 use chordata_rpc::service::{Admission, Error, Joiner, Placed};
@@ -201,7 +199,8 @@ impl Node {
             Applied::Taken(peer) => return Err(Error::IdTaken(peer.id, peer.address)),
             Applied::Full => return Err(Error::RingFull(self.space().bits())),
             Applied::Barred => {
-                let reason = "this store was forgotten by its cluster: empty its data directory to join as a new node";
+                let reason =
+                    "this store was forgotten by its cluster: empty its data directory to join as a new node";
                 return Err(Error::Barred(reason.to_owned()));
             }
             Applied::Prepared(_) | Applied::Done | Applied::Stale => {
@@ -210,7 +209,12 @@ impl Node {
         };
         let predecessor = self.live_predecessor(place).await;
         tracing::info!(node = %self.me().address, "{store} is admitted at {place:?}");
-        Ok(Admission { id: place, successor: predecessor.clone(), predecessor, settings: self.cluster().clone() })
+        Ok(Admission {
+            id: place,
+            successor: predecessor.clone(),
+            predecessor,
+            settings: self.cluster().clone(),
+        })
     }
 
     /// The nearest member before a place that answers; this node, if none of the first few does.

@@ -164,7 +164,7 @@ fn first_at_or_behind(ids: &[Id], space: Space, me: Id, entry: u8) -> Id {
 async fn two_joiners_at_once_get_two_places_and_taken_ones_are_refused(ring: &TestRing, client: &Client) {
     let (first, last) = (&ring.servers[0], &ring.servers[ring.servers.len() - 1]);
     let connect = async |server: &Server, address: &chordata_protocol::Address, placement| {
-        let joiner = Joiner { address: address.clone(), placement };
+        let joiner = Joiner { address: address.clone(), placement, store: 1, incarnation: 1 };
         answer(stub(client, server).connect(deadline(CALL), joiner).await)
     };
     let (one, other) = (dead_address(), dead_address());

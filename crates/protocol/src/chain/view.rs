@@ -15,22 +15,7 @@ use crate::id::{Id, Space, in_half_open};
 use crate::message::Range;
 use crate::peer::Peer;
 use crate::replication::Replication;
-
-/// Names a store for ever: 128 random bits, drawn when its directory was made.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct StoreId(pub u128);
-
-impl fmt::Display for StoreId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
-    }
-}
-
-impl fmt::Debug for StoreId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "s{:x}", self.0)
-    }
-}
+pub use crate::store_id::StoreId;
 
 /// Counts the process starts of a store.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
