@@ -457,7 +457,7 @@ impl Coordinator {
             match plan::change(view, &eyes, Subject { epoch: *epoch, active }, true) {
                 Some(mine) => children.extend(mine),
                 None => {
-                    commands.extend(eyes.reopening(view, *epoch, active).map(|command| (*epoch, command)))
+                    commands.extend(eyes.reopening(view, *epoch, active).map(|command| (*epoch, command)));
                 }
             }
         }
