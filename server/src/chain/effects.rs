@@ -9,7 +9,7 @@ use chordata_protocol::chain::{
 };
 use chordata_protocol::key::Entry;
 use chordata_protocol::ring::Token;
-use chordata_protocol::{CallError, Durability, Key, Peer, Range, Version};
+use chordata_protocol::{CallError, Durability, Id, Key, Peer, Range, Version};
 use chordata_rpc::{CallFailure, within};
 use chordata_store::{Change, Engine, StoreError, transfer};
 use tracing::{debug, info, warn};
@@ -22,6 +22,8 @@ use crate::node::Node;
 const CALL_WITHIN: Duration = Duration::from_millis(500);
 /// How long an answer that waits for a round of the group may take.
 const HEARTBEAT_WITHIN: Duration = Duration::from_millis(900);
+/// Bytes of the keys in one answer.
+const LISTED_BYTES_MAX: usize = 512 * 1024;
 /// Changes of the engine after which a batch is cut.
 const BATCH_MAX: usize = 4096;
 
@@ -104,11 +106,12 @@ impl Node {
             }
             Effect::AnswerListed { caller, range, after, last } => {
                 self.store(chain, engine, std::mem::take(batch));
-                let response = match self.must(list(engine, self.space(), range, after, None, LISTED_MAX)) {
-                    Some((keys, end)) => ChainResponse::Listed { keys, end, last },
-                    None => ChainResponse::NotMine,
-                };
-                return self.carry_effect(chain, engine, batch, Effect::Answer { caller, response });
+                let listing = Listing { range, after, upto: None, count_max: LISTED_MAX };
+                let Listed { keys, end, damaged } = self.list(engine, listing);
+                let response = ChainResponse::Listed { keys, end, last };
+                let answered = self.carry_effect(chain, engine, batch, Effect::Answer { caller, response });
+                // What cannot be read is not listed: if others have it, this copy is filled anew from them.
+                return damaged.first().map(|(id, _)| Event::Damaged(*id)).or(answered);
             }
             Effect::AnswerFetched { caller, keys, bytes_max } => {
                 self.store(chain, engine, std::mem::take(batch));
@@ -119,8 +122,10 @@ impl Node {
             }
             Effect::List { token, range, after, upto } => {
                 self.store(chain, engine, std::mem::take(batch));
-                let found = self.must(list(engine, self.space(), range, after, upto, usize::MAX));
-                let keys = found.map(|(keys, _)| keys).unwrap_or_default();
+                let listing = Listing { range, after, upto, count_max: usize::MAX };
+                let Listed { mut keys, damaged, .. } = self.list(engine, listing);
+                // What cannot be read is no version at all: it is fetched again.
+                keys.extend(damaged.into_iter().map(|(_, key)| (key, Version::default())));
                 return Some(Event::Listed { token, keys });
             }
             Effect::SetTimer { timer: Timer::Beat, after } => {
@@ -215,7 +220,13 @@ impl Node {
             Seen::Synced(epoch) => info!(node = %me, "the copy of epoch {epoch} is complete"),
             Seen::Broken(epoch) => warn!(node = %me, "the copy of epoch {epoch} has a gap: it begins anew"),
             Seen::Ended(epoch) => debug!(node = %me, "epoch {epoch} has ended"),
-            Seen::Removed => info!(node = %me, "this node is no member of the cluster any more"),
+            Seen::Removed => {
+                info!(node = %me, "this node is no member of the cluster any more: it leaves the ring");
+                let node = self.clone();
+                tokio::spawn(async move {
+                    node.event(chordata_protocol::ring::Event::Depart);
+                });
+            }
         }
         self.serving_changed();
     }
@@ -287,40 +298,76 @@ impl Node {
     }
 }
 
-/// Keys and versions of a range behind a key, up to a key; true: that was the end.
-fn list(
-    engine: &dyn Engine,
-    space: chordata_protocol::Space,
+/// Which keys to list.
+struct Listing {
     range: Range,
     after: Option<Key>,
     upto: Option<Key>,
     count_max: usize,
-) -> Result<(Vec<(Key, Version)>, bool), StoreError> {
-    let place =
-        |id: chordata_protocol::Id, key: &Key| (space.distance(range.low, id), id == range.low, key.clone());
-    let last = upto.map(|key| place(key.id(space), &key));
-    let after = after.map(|key| (key.id(space), key));
-    let (mut keys, mut end) = (Vec::new(), true);
-    engine.scan(range, after.as_ref(), &mut |item| {
-        let key = item.key.to_key();
-        if last.as_ref().is_some_and(|last| beyond(&place(item.id, &key), last)) {
-            return ControlFlow::Break(());
+}
+
+/// What was listed.
+struct Listed {
+    keys: Vec<(Key, Version)>,
+    /// Was that the end?
+    end: bool,
+    /// What cannot be read.
+    damaged: Vec<(Id, Key)>,
+}
+
+impl Node {
+    /// Keys and versions of a range, in their order.
+    fn list(&self, engine: &dyn Engine, listing: Listing) -> Listed {
+        let (space, Listing { range, after, upto, count_max }) = (self.space(), listing);
+        let place = |id: Id, key: &Key| (space.distance(range.low, id), id == range.low, key.clone());
+        let last = upto.map(|key| place(key.id(space), &key));
+        let mut after = after.map(|key| (key.id(space), key));
+        let mut listed = Listed { keys: Vec::new(), end: true, damaged: Vec::new() };
+        let mut bytes = 0;
+        loop {
+            let scanned = engine.scan(range, after.as_ref(), &mut |item| {
+                let key = item.key.to_key();
+                if last.as_ref().is_some_and(|last| beyond(&place(item.id, &key), last)) {
+                    return ControlFlow::Break(());
+                }
+                let full =
+                    listed.keys.len() == count_max || (count_max < usize::MAX && bytes > LISTED_BYTES_MAX);
+                if full {
+                    listed.end = false;
+                    return ControlFlow::Break(());
+                }
+                bytes += key.size();
+                listed.keys.push((key, item.version));
+                ControlFlow::Continue(())
+            });
+            match scanned {
+                Ok(()) => return listed,
+                Err(StoreError::Damaged { id, key }) => {
+                    if last.as_ref().is_some_and(|last| beyond(&place(id, &key), last)) {
+                        return listed;
+                    }
+                    warn!(node = %self.me().address, "the stored record of {key} is damaged");
+                    listed.damaged.push((id, key.clone()));
+                    after = Some((id, key));
+                }
+                Err(error) => crate::node::fatal(&error),
+            }
         }
-        if keys.len() == count_max {
-            end = false;
-            return ControlFlow::Break(());
-        }
-        keys.push((key, item.version));
-        ControlFlow::Continue(())
-    })?;
-    Ok((keys, end))
+    }
+
+    /// A record cannot be read: it is fetched again, if somebody else has it.
+    pub(super) fn heal(&self, chain: &mut Chain, engine: &mut dyn Engine, id: Id, error: &StoreError) {
+        warn!(node = %self.me().address, %error, "a stored record cannot be read");
+        let effects = chain.member.handle(self.now(), Event::Damaged(id));
+        self.carry_chain(chain, engine, effects);
+    }
 }
 
 /// Is the first place behind the second, going up from the low end of a range? The low end itself is the last of all
 /// (it is in the range only if that is the whole ring).
 fn beyond(
-    (distance, is_low, key): &(chordata_protocol::Id, bool, Key),
-    (last_distance, last_is_low, last_key): &(chordata_protocol::Id, bool, Key),
+    (distance, is_low, key): &(Id, bool, Key),
+    (last_distance, last_is_low, last_key): &(Id, bool, Key),
 ) -> bool {
     (*is_low, *distance, key) > (*last_is_low, *last_distance, last_key)
 }

@@ -7,7 +7,6 @@ use chordata_protocol::message::{Candidate, Response};
 use chordata_protocol::{Id, Key, Operation, Outcome, Peer, Record, Request, Why};
 use chordata_rpc::service::{Admission, Error, Joiner, Placed};
 use chordata_rpc::{CallFailure, within};
-use chordata_store::StoreError;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -49,8 +48,10 @@ impl Node {
         let taken = self.with_chain(|chain, engine| {
             let current = match engine.version(id, key) {
                 Ok(current) => current,
-                // It is about to be overwritten, or compared with a version that nobody can read.
-                Err(StoreError::Damaged { .. }) => None,
+                Err(error) if error.is_survivable() => {
+                    self.heal(chain, engine, id, &error);
+                    return Err(Refusal::Unavailable("the stored record is damaged: it is fetched again"));
+                }
                 Err(error) => crate::node::fatal(&error),
             };
             let caller = chain.caller();
@@ -87,7 +88,8 @@ impl Node {
                             Ok(Some(Placed { result: record, at: Some(at) }))
                         }
                         Err(error) if error.is_survivable() => {
-                            Err(Error::Unavailable(format!("{error}; another replica has it")))
+                            self.heal(chain, engine, id, &error);
+                            Err(Error::Unavailable(format!("{error}; it is fetched again from a replica")))
                         }
                         Err(error) => crate::node::fatal(&error),
                     },

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::command::{Applied, Command};
 use super::message::{ChainRequest, ChainResponse, Holding, KeptResult, LogEntry};
 use super::view::{Epoch, Sequence, StoreId, View};
+use crate::id::Id;
 use crate::key::{Entry, Key, Outcome, Version};
 use crate::message::{CallError, Range};
 use crate::peer::Peer;
@@ -47,6 +48,8 @@ pub enum Event {
         /// Up to where.
         sequence: Sequence,
     },
+    /// A stored record at this place cannot be read: its checksum is wrong.
+    Damaged(Id),
     /// The group on this node has agreed on a newer view.
     View(Arc<View>),
     /// The leader is known to be this one.

@@ -315,6 +315,12 @@ impl Member {
                     }
                 }
             }
+            Event::Damaged(id) => {
+                let damaged = self.replicas.values_mut().find(|replica| replica.range().contains(id));
+                if let Some(replica) = damaged {
+                    replica.damaged(&mut self.context);
+                }
+            }
             Event::View(view) => self.adopt(&view),
             Event::Leader(peer) => self.leader = Some(peer),
             Event::Timer(Timer::Beat) => self.tick(),

@@ -636,6 +636,16 @@ impl Replica {
         self.readers.push((sequence, caller));
     }
 
+    /// A stored record cannot be read. If others serve as well, this copy is filled anew, from theirs.
+    pub(super) fn damaged(&mut self, context: &mut Context) {
+        let others = self.chain.iter().filter(|(link, _)| link.serving).count() > 1;
+        if others && self.is_serving() {
+            self.broken = true;
+            context.urgent = true;
+            context.changed(Change::Broken(self.epoch));
+        }
+    }
+
     // Filling.
 
     /// Does the next thing for filling it, if it is to be filled.

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeSet;
 
-
 use crate::id::Id;
 use crate::message::Range;
 pub use crate::store_id::StoreId;
