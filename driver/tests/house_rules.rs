@@ -13,8 +13,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("chordata-store", &["chordata-protocol"]),
     ("chordata-rpc", &["chordata-protocol"]),
     ("chordata-client", &["chordata-protocol", "chordata-rpc"]),
+    ("chordata-consensus", &[]),
     ("chordata-sim", &["chordata-protocol", "chordata-store"]),
-    ("chordata-server", &["chordata-protocol", "chordata-store", "chordata-rpc", "chordata-client"]),
+    (
+        "chordata-server",
+        &["chordata-protocol", "chordata-store", "chordata-rpc", "chordata-client", "chordata-consensus"],
+    ),
     ("chordata", &["chordata-protocol", "chordata-rpc", "chordata-client", "chordata-server"]),
     (
         "chordata-bench",

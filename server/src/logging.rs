@@ -8,7 +8,7 @@ use tracing_subscriber::EnvFilter;
 /// When the filter cannot be understood.
 pub fn init(filter: &str) -> Result<(), String> {
     // Every call of tarpc is a span, and every one that runs out of time an error: ours say more.
-    let full = format!("{filter},tarpc=off");
+    let full = format!("{filter},tarpc=off,openraft=off");
     let filter =
         EnvFilter::try_new(&full).map_err(|error| format!("the log filter {filter:?} is wrong: {error}"))?;
     tracing_subscriber::fmt()

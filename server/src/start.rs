@@ -41,6 +41,8 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 /// How long one node may take to admit.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// How often known addresses are written at most.
+/// Short enough for a lease to outlast an election, openraft's own ticks of 75 ms counted.
+const ELECTION_MAX: Duration = Duration::from_millis(180);
 /// What the engine may keep of the disk in memory.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
 const KNOWN_EVERY: Duration = Duration::from_millis(300);
@@ -417,7 +419,8 @@ impl Starting {
             Some(data) => Storage::Directory(data.raft()?),
             None => Storage::Memory,
         };
-        let group_settings = GroupSettings::new(NodeId(life.store), storage);
+        let mut group_settings = GroupSettings::new(NodeId(life.store), storage);
+        group_settings.timing.election_max = ELECTION_MAX;
         let transport = chain::OverPool(self.pool.clone());
         let group = Group::start(group_settings, Machine::default(), transport).await;
         let group = group.map_err(|error| failed(&error))?;

@@ -98,6 +98,25 @@ async fn measure(leader: &Group<Sum>) {
     }
 }
 
+/// From the leader's falling silent until another is elected.
+async fn hand_on(groups: &[Group<Sum>]) {
+    let mut times = Vec::new();
+    for _ in 0..20 {
+        let leader = loop {
+            let leads = |group: &&Group<Sum>| group.leader().borrow().is_me;
+            if let Some(leader) = groups.iter().find(leads) {
+                break leader;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        };
+        leader.propose(command(1)).await.unwrap();
+        let begun = Instant::now();
+        leader.step_down().await.unwrap();
+        times.push(begun.elapsed());
+    }
+    percentiles("handing leadership on", times);
+}
+
 #[tokio::main]
 async fn main() {
     let home = std::env::args().nth(1).map_or_else(std::env::temp_dir, PathBuf::from);
@@ -118,6 +137,9 @@ async fn main() {
         groups[0].change_voters(&all).await.unwrap();
         println!("{voters} voter(s):");
         measure(&groups[0]).await;
+        if voters > 1 {
+            hand_on(&groups).await;
+        }
         for group in groups {
             group.shutdown().await;
         }

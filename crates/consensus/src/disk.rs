@@ -85,7 +85,7 @@ impl Done {
 }
 
 enum Message {
-    Write(Change, Done),
+    Write(Box<Change>, Done),
     Close(oneshot::Sender<()>),
 }
 
@@ -124,7 +124,7 @@ impl Disk {
 
     fn send(&self, change: Change, done: Done) {
         if let Err(mpsc::error::SendError(Message::Write(_, done))) =
-            self.messages.send(Message::Write(change, done))
+            self.messages.send(Message::Write(Box::new(change), done))
         {
             done.report(Err(closed()));
         }
@@ -172,7 +172,8 @@ async fn write_all(database: Database, mut messages: mpsc::UnboundedReceiver<Mes
         }
         if failed.is_none() && !changes.is_empty() {
             let database = Arc::clone(&database);
-            let committed = tokio::task::spawn_blocking(move || commit(&database, &changes)).await;
+            let committed =
+                tokio::task::spawn_blocking(move || commit(&database, changes.iter().map(Box::as_ref))).await;
             failed = committed.unwrap_or_else(|error| Err(error.to_string())).err();
             if let Some(reason) = &failed {
                 tracing::error!(reason, "the Raft state cannot be written; this node stops taking part");
@@ -197,7 +198,7 @@ fn encode(value: &impl Serialize) -> Result<Vec<u8>, String> {
 }
 
 /// One transaction for all of `changes`, in their order.
-fn commit(database: &Database, changes: &[Change]) -> Result<(), String> {
+fn commit<'a>(database: &Database, changes: impl IntoIterator<Item = &'a Change>) -> Result<(), String> {
     let mut transaction = database.begin_write().map_err(text)?;
     transaction.set_durability(Durability::Immediate).map_err(text)?;
     {

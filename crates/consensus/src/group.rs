@@ -88,7 +88,7 @@ impl Drop for StopOnDrop {
 }
 
 /// One node's part in the group. Cheap to clone; the node takes part until [`Group::shutdown`], or until the last
-/// clone is dropped.
+/// clone is dropped. A transport that holds a clone of its own group keeps it for ever: shut such a group down.
 pub struct Group<M: Machine> {
     core: Arc<Core>,
     machine: Arc<Shared<M>>,
@@ -213,8 +213,8 @@ impl<M: Machine> Group<M> {
     /// entry (commands that waited together share one). Only the leader takes commands.
     ///
     /// # Errors
-    /// [`ProposeError`]: all but `Unknown` and `Fatal` mean that the command is not and will not be carried out. So
-    /// does nothing when the caller drops the call: then the outcome is unknown.
+    /// [`ProposeError`]: all but `Unknown` and `Fatal` mean that the command is not and will not be carried out. For
+    /// a caller that drops the call the outcome is unknown.
     pub async fn propose(&self, command: M::Command) -> Result<(u64, M::Answer), ProposeError> {
         let command =
             postcard::to_stdvec(&command).map_err(|error| ProposeError::Unfit(error.to_string()))?;

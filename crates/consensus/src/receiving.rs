@@ -92,17 +92,18 @@ impl Core {
             return Ok(mine);
         }
         let vote = chunk.vote;
-        let Some((meta, bytes)) = self.add_chunk(from, chunk)? else { return Ok(mine) };
+        let Some((meta, bytes)) = self.add_chunk(from, &chunk)? else { return Ok(mine) };
         let snapshot = Snapshot { meta, snapshot: Box::new(bytes) };
         let installed = self.raft.install_full_snapshot(vote, snapshot).await;
         installed.map(|response| response.vote).map_err(|error| Refusal::Stopped(error.to_string()))
     }
 
     /// Adds a part; gives the whole when it was the last.
-    fn add_chunk(&self, from: NodeId, chunk: Chunk) -> Result<Option<(SnapshotMeta, Bytes)>, Refusal> {
+    fn add_chunk(&self, from: NodeId, chunk: &Chunk) -> Result<Option<(SnapshotMeta, Bytes)>, Refusal> {
         let mut incoming = self.incoming.lock();
         if chunk.offset == 0 {
-            let Chunk { vote, meta, total, .. } = chunk.clone();
+            let Chunk { vote, meta, total, .. } = chunk;
+            let (vote, meta, total) = (*vote, meta.clone(), *total);
             *incoming = Some(Incoming { from, vote, meta, total, bytes: BytesMut::new() });
         }
         let Some(current) = incoming.as_mut() else { return Err(Refusal::WrongChunk) };

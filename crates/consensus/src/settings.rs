@@ -64,7 +64,8 @@ impl Timing {
         if !(0.0..1.0).contains(&drift) {
             return Err(TimingError::Drift { drift });
         }
-        let election = self.heartbeat + 4 * self.election_max + round_trip;
+        let waits = self.election_max.saturating_mul(4);
+        let election = self.heartbeat.saturating_add(waits).saturating_add(round_trip);
         let lease = lease.mul_f64(1.0 - drift);
         if election < lease { Ok(()) } else { Err(TimingError::LeaseTooShort { election, lease }) }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use chordata_consensus::{Group, NodeId, ProposeError, Settings, Storage};
+use chordata_consensus::{Group, Members, NodeId, ProposeError, Settings, Storage};
 
 use crate::ledger::{Command, Ledger};
 use crate::net::Net;
@@ -99,6 +99,14 @@ impl Nodes {
 
     pub(crate) fn group(&self, id: u128) -> &Group<Ledger> {
         &self.up[&id]
+    }
+
+    /// Waits until this node's list has these voters and nobody else.
+    pub(crate) async fn listed(&self, id: u128, voters: &BTreeMap<NodeId, String>) {
+        let members = self.group(id).members();
+        let listed =
+            |members: &Members| members.voters == *voters && members.learners.is_empty() && !members.changing;
+        until("the new list", || listed(&members.borrow()).then_some(())).await;
     }
 
     /// The one of `among` that all of them take for the leader.

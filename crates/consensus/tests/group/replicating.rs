@@ -52,7 +52,7 @@ async fn a_group_grows_to_three_and_five_and_followers_name_the_leader() {
         assert_eq!(group.propose(Command::Note(9)).await, Err(ProposeError::NotLeader { leader }));
         assert_eq!(group.confirm().await, Err(ConfirmError::NotLeader { leader }));
         assert_eq!(group.bootstrap("x").await, Err(BootstrapError::AlreadyMember));
-        assert_eq!(group.members().borrow().voters, voters(&all));
+        nodes.listed(follower, &voters(&all)).await;
     }
     assert!(!nodes.agreed(&all).await.noted.contains(&9));
 }
