@@ -46,7 +46,7 @@ test-system: ## deployment to real sshd hosts in network namespaces; needs root,
 test-peers: ## tests against other programs
 	@echo "left out: 0 peers so far (databases, Redis clients and browsers come with the loaders and front ends)"
 
-sim: ## the protocol under simulated faults: SEED=n, SEEDS=n, SCENARIO=graceful|crashes|lossy|partition
+sim: ## the protocol under simulated faults: SEED=n, SEEDS=n, SCENARIO=graceful|crashes|lossy|partition|chain
 	$(CARGO) run --release --locked -p chordata-sim -- --seed $(SEED) --seeds $(SEEDS) $(if $(SCENARIO),--scenario $(SCENARIO))
 
 bench: ## get and put beside a bare tarpc service, in the same run

@@ -79,6 +79,7 @@ impl Chordata for Node {
                     id: place.id,
                     predecessor: place.predecessor,
                     successor: place.successor,
+                    view: None,
                     settings: self.cluster().clone(),
                 })
             }

@@ -185,6 +185,8 @@ struct Place {
     cluster: ClusterSettings,
     /// Whom to join behind; none: nobody is there.
     predecessor: Option<Peer>,
+    /// The first view of chains that has it as a member, if it was admitted just now.
+    view: Option<u64>,
 }
 
 /// Starts a node; returns when it is in a ring.
@@ -249,7 +251,8 @@ impl Starting {
         if identity.cluster.replication.is_some() {
             // No admission is asked for: it belongs to the cluster, whose coordinator may need this very node.
             let predecessor = nearest_before(&self.pool, &contacts, space, identity.id).await;
-            let place = Place { id: identity.id, cluster: identity.cluster.clone(), predecessor };
+            let place =
+                Place { id: identity.id, cluster: identity.cluster.clone(), predecessor, view: None };
             return self.run(place, identity.store, identity.incarnation, &known).await;
         }
         let placement = Placement::Fixed(identity.id);
@@ -272,6 +275,7 @@ impl Starting {
             id: identity.id,
             cluster: identity.cluster.clone(),
             predecessor: admission.map(|admission| admission.predecessor),
+            view: None,
         };
         self.run(place, identity.store, identity.incarnation, &known).await
     }
@@ -292,15 +296,15 @@ impl Starting {
                 replication: self.settings.replication,
                 lease: self.settings.lease,
             };
-            return self.run(Place { id, cluster, predecessor: None }, store, 1, &[]).await;
+            return self.run(Place { id, cluster, predecessor: None, view: None }, store, 1, &[]).await;
         }
         let contacts: Vec<Address> =
             self.settings.join.iter().filter(|address| **address != self.me).cloned().collect();
         let patience = self.settings.join_timeout;
         let joiner = self.joiner(self.settings.placement, store, 1);
         let admission = self.ask_admission(&contacts, joiner, patience).await?;
-        let Admission { id, predecessor, settings: cluster, .. } = admission;
-        self.run(Place { id, cluster, predecessor: Some(predecessor) }, store, 1, &[]).await
+        let Admission { id, predecessor, settings: cluster, view, .. } = admission;
+        self.run(Place { id, cluster, predecessor: Some(predecessor), view }, store, 1, &[]).await
     }
 
     fn joiner(&self, placement: Placement, store: u128, incarnation: u64) -> Joiner {
@@ -500,6 +504,9 @@ impl Starting {
         let _ = ready.await;
         if let Some(group) = &group {
             tokio::spawn(node.clone().watch_group(group.clone()));
+            if let Some(view) = place.view {
+                node.chain_event(chordata_protocol::chain::Event::Admitted(view));
+            }
             node.chain_event(chordata_protocol::chain::Event::Start);
         }
         let started = Started { node: node.clone(), listening: self.listening, stop, server, keeper, group };

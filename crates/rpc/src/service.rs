@@ -240,6 +240,8 @@ pub struct Admission {
     pub predecessor: Peer,
     /// Who will be behind it.
     pub successor: Peer,
+    /// The first view of chains that has it as a member; none: the cluster has no chains.
+    pub view: Option<u64>,
     /// What to obey.
     pub settings: ClusterSettings,
 }

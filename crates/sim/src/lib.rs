@@ -5,6 +5,7 @@
 //! runs (safety) and after a quiet time (liveness), one per file. A failure names its scenario and seed, and the
 //! command that replays it.
 
+pub mod chain;
 pub mod client;
 pub mod history;
 pub mod invariants;

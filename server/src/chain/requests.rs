@@ -196,8 +196,8 @@ impl Node {
             address,
             placement,
         };
-        let place = match self.propose_at_leader(command).await? {
-            Applied::Admitted { place } => place,
+        let (place, view) = match self.propose_at_leader(command).await? {
+            Applied::Admitted { place, view } => (place, view),
             Applied::Taken(peer) => return Err(Error::IdTaken(peer.id, peer.address)),
             Applied::Full => return Err(Error::RingFull(self.space().bits())),
             Applied::Barred => {
@@ -214,6 +214,7 @@ impl Node {
         Ok(Admission {
             id: place,
             successor: predecessor.clone(),
+            view: Some(view),
             predecessor,
             settings: self.cluster().clone(),
         })

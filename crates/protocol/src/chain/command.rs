@@ -85,10 +85,12 @@ pub enum Command {
 /// What a command did.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Applied {
-    /// To admit: its place, and who was before it.
+    /// To admit.
     Admitted {
         /// Its place.
         place: Id,
+        /// The index of the first view that has it as a member.
+        view: u64,
     },
     /// To admit: the place is somebody else's.
     Taken(Peer),
@@ -156,7 +158,7 @@ impl View {
         if let Some(member) = self.members.get(&store) {
             let place = member.peer.id;
             self.returned(store, incarnation, address);
-            return Applied::Admitted { place };
+            return Applied::Admitted { place, view: self.index };
         }
         let before = self.members.iter().find(|(_, member)| member.peer.address == *address);
         let place = match before.map(|(old, member)| (*old, member.peer.id)) {
@@ -171,7 +173,7 @@ impl View {
             Ok(id) => {
                 let peer = Peer::new(id, address.clone());
                 self.members.insert(store, Member { peer, incarnation, leaving: false });
-                Applied::Admitted { place: id }
+                Applied::Admitted { place: id, view: self.index }
             }
             Err(refusal) => refusal,
         }

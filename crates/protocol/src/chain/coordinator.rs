@@ -28,6 +28,8 @@ use crate::time::Time;
 const NEWCOMER_WAIT: Duration = Duration::from_millis(200);
 /// How long a proposal or a round of the group may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// How long a change of the group's voters may take.
+const VOTERS_WITHIN: Duration = Duration::from_secs(20);
 /// How long an operator's word that losses are accepted stands.
 const LOSS_ACCEPTED: Duration = Duration::from_secs(10);
 
@@ -56,9 +58,11 @@ enum Topic {
 }
 
 /// A change that is ready to be activated but for those who are behind.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Levelling {
     since: Time,
+    /// Up to where those who are behind were sent.
+    bases: Vec<Sequence>,
 }
 
 /// A term of leadership.
@@ -75,12 +79,17 @@ struct Term {
     retired: BTreeSet<Epoch>,
     proposals: BTreeMap<Token, (Topic, Time)>,
     levelling: BTreeMap<Epoch, Levelling>,
+    /// Changes that an earlier leader began: it may have sent somebody after a log that this one does not count.
+    inherited: BTreeSet<Epoch>,
     orders: BTreeMap<StoreId, Vec<LevelOrder>>,
     lapsed: BTreeMap<StoreId, Time>,
+    /// Since when this leader knows each member.
+    seen: BTreeMap<StoreId, Time>,
     /// Who must not be in one chain with whom, until when.
     cuts: BTreeMap<(StoreId, StoreId), Time>,
     voters: BTreeSet<StoreId>,
-    voters_asked: Option<BTreeSet<StoreId>>,
+    /// Since when others were asked for.
+    voters_asked: Option<Time>,
     ticked: Time,
     loss_accepted_until: Time,
 }
@@ -268,6 +277,7 @@ impl Coordinator {
         let now = self.now;
         let Some(term) = &mut self.term else { return };
         term.proposals.retain(|_, (_, since)| now.since(*since) < ANSWER_WITHIN);
+        term.voters_asked = term.voters_asked.filter(|since| now.since(*since) < VOTERS_WITHIN);
         if let Some((_, waiting, _)) = term.round.take_if(|(_, _, since)| now.since(*since) > ANSWER_WITHIN) {
             for waiting in waiting {
                 let response = ChainResponse::NotLeader(None);
@@ -405,27 +415,45 @@ impl Coordinator {
         let Some(parents) = eyes.closed(view, first, pending, &actives) else {
             return self.supersede(view, pending, &actives);
         };
+        let bases: Vec<Sequence> = parents.iter().map(|parent| parent.base).collect();
+        let sent_beyond = term.levelling.get(&first).is_some_and(|levelling| {
+            levelling.bases.iter().zip(&bases).any(|(sent, base)| sent > base)
+        });
+        if sent_beyond || term.inherited.contains(&first) {
+            // Somebody may still fetch what is behind the base: only a new change makes that void.
+            let children = pending.children.iter().map(|child| (child.range, child.chain.clone()));
+            return self.prepare(pending.parents.clone(), children.collect());
+        }
         let (orders, newcomers_only) = eyes.behind(first, pending, &parents);
         let since = term.levelling.get(&first).map_or(now, |levelling| levelling.since);
-        let limit = if newcomers_only { NEWCOMER_WAIT } else { self.settings.level_within };
-        if !orders.is_empty() && now.since(since) < limit {
+        // Who is to serve and lives will report soon; without its report it would begin anew as a newcomer.
+        let awaited = eyes.awaits_report(view, first, pending, &actives);
+        let limit = if newcomers_only && !awaited { NEWCOMER_WAIT } else { self.settings.level_within };
+        if (awaited || !orders.is_empty()) && now.since(since) < limit {
             let command = term.levelling.contains_key(&first);
-            return self.order(view, first, orders, command);
+            return self.order(view, first, orders, bases, command);
         }
         let chains: Vec<Vec<Link>> =
             pending.children.iter().map(|child| eyes.final_chain(view, first, child, &parents)).collect();
         if chains.iter().any(|chain| !chain.first().is_some_and(|link| link.serving)) {
             return self.supersede(view, pending, &actives);
         }
-        let bases = parents.iter().map(|parent| parent.base).collect();
         let topic = Topic::Change(pending.parents.clone());
         self.propose(topic, Command::Activate { change: first, bases, chains });
     }
 
-    fn order(&mut self, view: &View, first: Epoch, orders: Vec<(StoreId, LevelOrder)>, ordered: bool) {
+    fn order(
+        &mut self,
+        view: &View,
+        first: Epoch,
+        orders: Vec<(StoreId, LevelOrder)>,
+        bases: Vec<Sequence>,
+        ordered: bool,
+    ) {
         let now = self.now;
         let Some(term) = &mut self.term else { return };
-        term.levelling.entry(first).or_insert(Levelling { since: now });
+        let levelling = term.levelling.entry(first).or_insert(Levelling { since: now, bases: Vec::new() });
+        levelling.bases = bases;
         for (store, order) in orders {
             let mine = term.orders.entry(store).or_default();
             mine.retain(|other| other.epoch != order.epoch);
@@ -479,7 +507,7 @@ impl Coordinator {
             let usable = |store: StoreId| known(&store) && !term.lapsed.contains_key(&store);
             let wanted = view.voters(&term.voters, usable);
             if wanted != term.voters && !wanted.is_empty() {
-                term.voters_asked = Some(wanted.clone());
+                term.voters_asked = Some(now);
                 self.deeds.push(Deed::Voters(wanted));
             }
         }
@@ -492,6 +520,7 @@ impl Coordinator {
 
 impl Term {
     fn new(view: Arc<View>, now: Time) -> Term {
+        let inherited = view.pending.keys().copied().collect();
         Term {
             view,
             since: now,
@@ -502,8 +531,10 @@ impl Term {
             retired: BTreeSet::new(),
             proposals: BTreeMap::new(),
             levelling: BTreeMap::new(),
+            inherited,
             orders: BTreeMap::new(),
             lapsed: BTreeMap::new(),
+            seen: BTreeMap::new(),
             cuts: BTreeMap::new(),
             voters: BTreeSet::new(),
             voters_asked: None,
@@ -528,7 +559,8 @@ impl Term {
         let limit = settings.lease.certainly_over();
         let mut changes = Vec::new();
         for store in self.view.members.keys() {
-            let heard = self.heard.get(store).map_or(self.since, |heard| heard.at.max(self.since));
+            let seen = *self.seen.entry(*store).or_insert(now);
+            let heard = self.heard.get(store).map_or(seen, |heard| heard.at.max(self.since));
             let silent = now.since(heard) > limit;
             if silent && !self.lapsed.contains_key(store) {
                 self.lapsed.insert(*store, heard);
@@ -538,6 +570,7 @@ impl Term {
             }
         }
         let members = &self.view.members;
+        self.seen.retain(|store, _| members.contains_key(store));
         self.lapsed.retain(|store, _| members.contains_key(store));
         self.cuts.retain(|_, until| *until > now);
         self.notice_cuts(now, settings);
@@ -655,6 +688,23 @@ impl Eyes<'_> {
                 Some(Closed { epoch: *epoch, base, from })
             })
             .collect()
+    }
+
+    /// Is there somebody who is to serve, lives, and has not reported yet?
+    fn awaits_report(
+        &self,
+        view: &View,
+        change: Epoch,
+        pending: &Pending,
+        actives: &[(Epoch, &Active)],
+    ) -> bool {
+        pending.children.iter().any(|child| {
+            let parents = actives.iter().filter(|(_, active)| active.range.overlaps(&child.range));
+            let silent = |link: &Link| {
+                parents.clone().any(|(epoch, _)| self.wedged_report(link, *epoch, change).is_none())
+            };
+            child.chain.iter().any(|link| link.serving && plan::is_valid(view, self, link) && silent(link))
+        })
     }
 
     /// Those of the new chains who could fetch what they lack. Second: are all of them newcomers?
@@ -788,7 +838,7 @@ fn reopen(epoch: Epoch, heard: &Heard, base: Sequence, with: Reopened, loss: boo
 /// write of it was stored there, all of the epochs that it followed.
 fn complete_copy(epoch: Epoch, active: &Active, heard: &Heard) -> Option<(Epoch, Sequence)> {
     let held =
-        |wanted: Epoch| heard.beat.holdings.iter().find(|holding| holding.epoch == wanted && holding.serving);
+        |wanted: Epoch| heard.beat.holdings.iter().find(|holding| holding.epoch == wanted && holding.complete);
     if let Some(holding) = held(epoch) {
         return Some((epoch, holding.last));
     }
@@ -799,11 +849,11 @@ fn complete_copy(epoch: Epoch, active: &Active, heard: &Heard) -> Option<(Epoch,
 /// The newest that a store that has come back holds of a range, be it from long ago.
 fn some_copy(active: &Active, heard: &Heard) -> Option<(Epoch, Sequence)> {
     let covers = |holding: &&Holding| {
-        let Holding { range, serving, .. } = holding;
+        let Holding { range, complete, .. } = holding;
         let inside = range.low == range.high
             || (range.contains(active.range.high)
                 && (range.low == active.range.low || range.contains(active.range.low)));
-        *serving && inside
+        *complete && inside
     };
     let copies = heard.beat.holdings.iter().filter(covers);
     copies.map(|holding| (holding.epoch, holding.last)).max()

@@ -50,6 +50,8 @@ pub enum Event {
     },
     /// A stored record at this place cannot be read: its checksum is wrong.
     Damaged(Id),
+    /// The store is a member from this view on. (Before that a view without it does not mean that it was removed.)
+    Admitted(u64),
     /// The group on this node has agreed on a newer view.
     View(Arc<View>),
     /// The leader is known to be this one.

@@ -13,9 +13,9 @@ use std::collections::BTreeSet;
 
 use super::context::{Context, Task};
 use super::event::Effect;
-use super::message::{ChainRequest, ChainResponse, Done, KeptResult};
+use super::message::{ChainRequest, ChainResponse, Done, Holding, KeptResult};
 use super::results::ResultId;
-use super::view::{Epoch, Sequence};
+use super::view::Sequence;
 use crate::key::{Entry, Key, Version};
 use crate::message::{CallError, Range};
 use crate::peer::Peer;
@@ -113,6 +113,11 @@ impl Fill {
         Fill { touched: self.touched, target: base, ..Fill::new(range) }
     }
 
+    /// Is everything there, if perhaps not on disk yet?
+    pub fn is_complete(&self) -> bool {
+        matches!(self.step, Step::Persist | Step::Done)
+    }
+
     /// Is everything there?
     pub fn is_done(&self) -> bool {
         self.step == Step::Done
@@ -126,15 +131,12 @@ impl Fill {
     }
 
     /// Does the next thing, if nothing is under way; true: it has just been completed.
-    pub(super) fn advance(
-        &mut self,
-        context: &mut Context,
-        epoch: Epoch,
-        source: &Peer,
-        last: Sequence,
-    ) -> bool {
-        if self.step == Step::CatchUp && last >= self.target {
+    /// `holding`: what the node holds when it is completed.
+    pub(super) fn advance(&mut self, context: &mut Context, holding: Holding, source: &Peer) -> bool {
+        let epoch = holding.epoch;
+        if self.step == Step::CatchUp && holding.last >= self.target {
             self.step = Step::Persist;
+            context.effects.push(Effect::Hold { holding: Some(holding), released: Vec::new() });
         }
         let synced = context.settings.replication.durability == Durability::Sync;
         if self.step == Step::Persist && !synced {

@@ -91,6 +91,8 @@ pub struct Member {
     /// Views and when they were first seen here, for the floor of results.
     seen: Vec<(u64, Time)>,
     removed: bool,
+    /// The first view that has it as a member, if that is known.
+    admitted: Option<u64>,
     /// Heartbeats sent.
     beats: u64,
     random: fastrand::Rng,
@@ -119,6 +121,7 @@ impl Member {
             kept: kept.results.into_iter().collect(),
             seen: Vec::new(),
             removed: false,
+            admitted: None,
             beats: 0,
             random: fastrand::Rng::with_seed(seed),
         }
@@ -315,6 +318,7 @@ impl Member {
                     }
                 }
             }
+            Event::Admitted(view) => self.admitted = Some(view),
             Event::Damaged(id) => {
                 let damaged = self.replicas.values_mut().find(|replica| replica.range().contains(id));
                 if let Some(replica) = damaged {
@@ -503,7 +507,9 @@ impl Member {
         }
         self.erase_foreign(view);
         let is_member = view.members.contains_key(&store);
-        let removed = view.barred.contains(&store) || (!is_member && (was_member || self.removed));
+        let admitted = self.admitted.is_some_and(|since| since <= view.index);
+        let removed =
+            view.barred.contains(&store) || (!is_member && (was_member || admitted || self.removed));
         if removed && !self.removed {
             self.context.changed(Change::Removed);
         }

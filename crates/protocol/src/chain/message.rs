@@ -125,8 +125,8 @@ pub struct Holding {
     pub epoch: Epoch,
     /// Its range.
     pub range: Range,
-    /// Did it serve?
-    pub serving: bool,
+    /// Did it have everything up to `last`: did it serve, or had it been filled?
+    pub complete: bool,
     /// Up to where its copy goes.
     pub last: Sequence,
     /// Writes that were first sent below this view are refused.

@@ -86,7 +86,12 @@ pub fn desired(view: &View, known: &impl Knowledge, high: Id) -> Vec<StoreId> {
             Some(_) | None => break,
         }
     }
-    candidates.truncate(copies);
+    // Whoever is silent keeps its place for a while; but not while puts are refused for want of it.
+    let least = view.replication.replicas_min(view.members.len());
+    let rest = candidates.split_off(copies.min(candidates.len()));
+    let alive = |store: &StoreId| matches!(known.health(*store), Health::Alive | Health::Unheard);
+    let lacking = least.saturating_sub(candidates.iter().filter(|store| alive(store)).count());
+    candidates.extend(rest.into_iter().filter(|store| alive(store)).take(lacking));
     candidates
 }
 
@@ -161,11 +166,9 @@ fn chain_of(view: &View, known: &impl Knowledge, high: Id, links: &[Link], activ
     for store in &desired {
         let there = serving.iter().chain(&syncing).any(|link| link.store == *store);
         let member = view.members.get(store).filter(|_| known.health(*store) == Health::Alive && !there);
-        syncing.extend(member.map(|member| Link {
-            store: *store,
-            incarnation: member.incarnation,
-            serving: false,
-        }));
+        let link = member.map(|m| Link { store: *store, incarnation: m.incarnation, serving: false });
+        // A life that is over is not asked for; the next one will be, when it is agreed on.
+        syncing.extend(link.filter(|link| is_valid(view, known, link)));
     }
     serving.into_iter().chain(syncing).collect()
 }

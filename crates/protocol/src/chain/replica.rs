@@ -277,7 +277,7 @@ impl Replica {
         Holding {
             epoch: self.epoch,
             range: self.range,
-            serving: self.is_serving(),
+            complete: self.is_serving() || self.fill.as_ref().is_some_and(Fill::is_complete),
             last: self.last,
             floor: self.results.floor(),
         }
@@ -651,8 +651,9 @@ impl Replica {
     /// Does the next thing for filling it, if it is to be filled.
     pub(super) fn advance_fill(&mut self, context: &mut Context) {
         let Some(source) = self.tail().cloned() else { return };
+        let holding = Holding { complete: true, ..self.holding() };
         let Some(fill) = self.fill.as_mut().filter(|_| self.wedged.is_none() && !self.broken) else { return };
-        if fill.advance(context, self.epoch, &source, self.last) {
+        if fill.advance(context, holding, &source) {
             self.filled(context);
         }
     }

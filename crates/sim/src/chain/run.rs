@@ -1,0 +1,178 @@
+//! One run: a cluster grows while keys are put, is disturbed while clients work, rests, and is audited.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chordata_protocol::replication::Durability;
+use chordata_protocol::{Key, Record};
+
+use super::audit;
+use super::client::{Orders, Use};
+use super::invariants::Found;
+use super::shape::Shape;
+use super::world::World;
+use crate::history::{History, Operation, lost, once, versions, zones};
+use crate::scenario::Report;
+
+/// How long the cluster is disturbed.
+const DISTURBED: Duration = Duration::from_secs(60);
+/// How long it may take until everything is as it should be.
+const QUIET: Duration = Duration::from_secs(90);
+/// After how long in the quiet an operator accepts losses, where the durability may leave no complete copy.
+const OPERATOR_AFTER: Duration = Duration::from_secs(20);
+/// How long growing may take.
+const GROWN_WITHIN: Duration = Duration::from_secs(60);
+
+/// Runs a seed.
+///
+/// # Errors
+/// What was wrong, with the command that replays it.
+pub fn run(seed: u64, verbose: bool) -> Result<Report, String> {
+    let shape = Shape::of(seed);
+    let words = shape.words();
+    let mut world = World::new(shape, seed, verbose);
+    go(&mut world).map_err(|wrong| {
+        format!(
+            "{wrong}\n  seed {seed} ({words})\n  replay: cargo run --release -p chordata-sim -- --scenario chain \
+             --seed {seed} --verbose"
+        )
+    })?;
+    let seconds = world.now().as_micros() / 1_000_000;
+    Ok(Report { trace_hash: world.trace_hash, counters: world.counters, seconds })
+}
+
+fn rest(world: &mut World, duration: Duration) -> Found {
+    let until = world.now() + duration;
+    world.run_until(until)
+}
+
+/// Lets time pass until something is so.
+fn until(world: &mut World, within: Duration, ready: impl Fn(&World) -> Found) -> Found {
+    let end = world.now() + within;
+    loop {
+        rest(world, Duration::from_millis(250))?;
+        match ready(world) {
+            Ok(()) => return Ok(()),
+            Err(wrong) if world.now() >= end => return Err(format!("after {within:?} still: {wrong}")),
+            Err(_) => {}
+        }
+    }
+}
+
+fn idle(world: &World) -> Found {
+    let busy = world.clients.iter().any(|client| !client.is_idle());
+    let left = match world.orders {
+        Orders::Fill { next } | Orders::ReadAll { next } => next < world.subjects.len(),
+        Orders::Work | Orders::Rest => false,
+    };
+    if busy || left { Err("operations are not answered".to_owned()) } else { Ok(()) }
+}
+
+fn go(world: &mut World) -> Found {
+    grow(world)?;
+    world.start_clients(Orders::Work);
+    world.begin_faults();
+    rest(world, DISTURBED)?;
+    world.end_faults();
+    // Clients go on for a while: whoever serves again must serve right.
+    rest(world, Duration::from_secs(3))?;
+    world.orders = Orders::Rest;
+    settle(world)?;
+    world.start_clients(Orders::ReadAll { next: 0 });
+    until(world, Duration::from_secs(60), idle).map_err(|wrong| format!("reading everything: {wrong}"))?;
+    histories(world)?;
+    promises(world)
+}
+
+/// One node takes the keys while the others join.
+fn grow(world: &mut World) -> Found {
+    world.start_clients(Orders::Fill { next: 0 });
+    rest(world, Duration::from_millis(300))?;
+    for slot in 1..world.shape.nodes {
+        world.join(slot);
+        let pause = world.random.u64(..700);
+        rest(world, Duration::from_millis(pause))?;
+    }
+    until(world, GROWN_WITHIN, |world| idle(world).and_then(|()| audit::check(world)))
+        .map_err(|wrong| format!("growing: {wrong}"))
+}
+
+/// Everything becomes as it should be. Where all copies of a range ended, and the durability does not promise that a
+/// complete one is left, an operator says in the end that losses are accepted.
+fn settle(world: &mut World) -> Found {
+    let settled = |world: &World| idle(world).and_then(|()| audit::check(world));
+    let sync = world.settings.replication.durability == Durability::Sync;
+    if !sync && until(world, OPERATOR_AFTER, settled).is_err() && world.failures.is_empty() {
+        world.accept_loss();
+    }
+    until(world, QUIET, settled).map_err(|wrong| format!("quiet: {wrong}"))
+}
+
+/// What clients saw is linearizable, once what was lost by design is cut off.
+fn histories(world: &World) -> Found {
+    let (mut whole, mut unlost) = (History::new(), History::new());
+    for operation in world.history.operations() {
+        let id = operation.key.id(world.settings.space);
+        let lost_at = world.witness.lost_at(id).map(|at| at.as_micros());
+        // Behind a reported loss nothing is asked of the key any more; what was under way then is unknown.
+        if lost_at.is_some_and(|at| operation.invoked >= at) {
+            continue;
+        }
+        let cut = Operation {
+            returned: operation.returned.filter(|returned| lost_at.is_none_or(|at| *returned < at)),
+            ..operation.clone()
+        };
+        if lost_at.is_none() {
+            record(&mut unlost, &cut);
+        }
+        record(&mut whole, &cut);
+    }
+    let wrong = |failure: crate::history::Failure| failure.to_string();
+    versions::check(&whole).map_err(wrong)?;
+    once::check(&whole).map_err(wrong)?;
+    let coverage = zones::check(&whole).map_err(wrong)?;
+    let plain = world.subjects.iter().filter(|subject| subject.usage == Use::Plain).count();
+    if coverage.checked < plain {
+        return Err(format!("only {} keys were checked by zones", coverage.checked));
+    }
+    lost::check(&unlost, &end(world)).map_err(wrong)
+}
+
+fn record(history: &mut History, operation: &Operation) {
+    let Operation { client, key, kind, invoked, returned, outcome, .. } = operation.clone();
+    let number = history.invoke(client, key, kind, invoked);
+    if let Some(returned) = returned {
+        history.close(number, returned, outcome);
+    }
+}
+
+/// What the last serving replicas hold in the end, of keys of which nothing was lost.
+fn end(world: &World) -> BTreeMap<Key, Option<Record>> {
+    let view = world.group.newest();
+    let mut end = BTreeMap::new();
+    for subject in &world.subjects {
+        if world.witness.lost_at(subject.id).is_some() {
+            continue;
+        }
+        let tail = view.range_of(subject.id).and_then(|(_, active)| active.tail());
+        let node = tail.and_then(|link| world.nodes.iter().find(|node| node.store == link.store));
+        let record = node.and_then(|node| node.disk.seen.engine.get(subject.id, &subject.key));
+        end.insert(subject.key.clone(), record);
+    }
+    end
+}
+
+/// A run in which nothing much happened proves nothing.
+fn promises(world: &World) -> Found {
+    let promised = [("operation done", 500), ("reconfiguration", 1)];
+    for (event, least) in promised {
+        let times = world.counters.get(event);
+        if times < least {
+            return Err(format!("{event:?} happened {times} times, promised were {least}"));
+        }
+    }
+    match world.faults.count {
+        0..5 => Err(format!("only {} faults happened", world.faults.count)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,76 @@
+//! The real engine in memory, as the simulation uses it: it cannot fail, and it can be copied.
+
+use std::ops::ControlFlow;
+
+use chordata_protocol::key::Entry;
+use chordata_protocol::{Id, Key, Range, Record, Space, Version};
+use chordata_store::{Change, Engine, MemoryEngine, Position, transfer};
+
+const NEVER_FAILS: &str = "an engine in memory has no disk that could fail, and the keys are short";
+
+/// Keys with what they hold.
+#[derive(Debug, Default)]
+pub struct Table {
+    engine: MemoryEngine,
+}
+
+impl Clone for Table {
+    fn clone(&self) -> Table {
+        let mut copy = Table::default();
+        let whole = Range { low: Id::ZERO, high: Id::ZERO };
+        copy.take(self, whole);
+        copy
+    }
+}
+
+impl Table {
+    /// What a key holds.
+    pub fn get(&self, id: Id, key: &Key) -> Option<Record> {
+        self.engine.get(id, key).expect(NEVER_FAILS)
+    }
+
+    /// The version of what a key holds.
+    pub fn version(&self, id: Id, key: &Key) -> Option<Version> {
+        self.engine.version(id, key).expect(NEVER_FAILS)
+    }
+
+    /// Makes all changes.
+    pub fn apply(&mut self, batch: Vec<Change>) {
+        self.engine.apply(batch).expect(NEVER_FAILS);
+    }
+
+    /// Visits keys with their versions, going up the ring from the low end of the range, beginning behind `after`.
+    pub fn scan(
+        &self,
+        range: Range,
+        after: Option<&Position>,
+        visit: &mut dyn FnMut(Id, Key, Version) -> ControlFlow<()>,
+    ) {
+        let scanned =
+            self.engine.scan(range, after, &mut |item| visit(item.id, item.key.to_key(), item.version));
+        scanned.expect(NEVER_FAILS);
+    }
+
+    /// Takes over what another one has in a range.
+    pub fn take(&mut self, other: &Table, range: Range) {
+        let mut changes = Vec::new();
+        let scanned = other.engine.scan(range, None, &mut |item| {
+            if let Some(record) = item.record() {
+                changes.push(Change::Put(item.id, item.key.to_key(), record));
+            }
+            ControlFlow::Continue(())
+        });
+        scanned.expect(NEVER_FAILS);
+        self.apply(changes);
+    }
+
+    /// Removes all keys of a range.
+    pub fn erase(&mut self, range: Range) {
+        transfer::erase(&mut self.engine, range).expect(NEVER_FAILS);
+    }
+
+    /// What the first of these keys hold: as many as fit.
+    pub fn read_keys(&self, space: Space, keys: Vec<Key>, bytes_max: usize) -> Vec<Entry> {
+        transfer::read_keys(&self.engine, space, keys, bytes_max).expect(NEVER_FAILS)
+    }
+}
