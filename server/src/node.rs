@@ -234,7 +234,8 @@ impl Node {
     /// # Errors
     /// When there can be no more threads.
     pub(crate) fn commit_with(&self, mode: chordata_store::group::Mode) -> std::io::Result<()> {
-        let store = Arc::new(Committing(Arc::downgrade(&self.shared)));
+        let node = Arc::downgrade(&self.shared);
+        let store = Arc::new(Committing { node, runtime: tokio::runtime::Handle::current() });
         let committer = Committer::start(mode, store)?;
         *self.shared.committer.lock() = Some(committer);
         Ok(())
@@ -524,17 +525,22 @@ impl Node {
 }
 
 /// What the committing thread sees of the node; it does not keep the node alive.
-struct Committing(Weak<Shared>);
+struct Committing {
+    node: Weak<Shared>,
+    /// What becomes possible when something is on disk begins with calls, and those run there.
+    runtime: tokio::runtime::Handle,
+}
 
 impl Store for Committing {
     fn with_engine(&self, act: &mut dyn FnMut(&mut dyn Engine)) {
-        if let Some(shared) = self.0.upgrade() {
+        if let Some(shared) = self.node.upgrade() {
             act(&mut *shared.inner.lock().engine);
         }
     }
 
     fn durable(&self, ticket: Ticket) {
-        let Some(shared) = self.0.upgrade() else { return };
+        let Some(shared) = self.node.upgrade() else { return };
+        let _entered = self.runtime.enter();
         shared.durable.send_replace(ticket);
         Node { shared }.chain_durable(ticket);
     }
