@@ -251,8 +251,7 @@ impl Starting {
         if identity.cluster.replication.is_some() {
             // No admission is asked for: it belongs to the cluster, whose coordinator may need this very node.
             let predecessor = nearest_before(&self.pool, &contacts, space, identity.id).await;
-            let place =
-                Place { id: identity.id, cluster: identity.cluster.clone(), predecessor, view: None };
+            let place = Place { id: identity.id, cluster: identity.cluster.clone(), predecessor, view: None };
             return self.run(place, identity.store, identity.incarnation, &known).await;
         }
         let placement = Placement::Fixed(identity.id);

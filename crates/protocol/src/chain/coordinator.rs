@@ -416,9 +416,10 @@ impl Coordinator {
             return self.supersede(view, pending, &actives);
         };
         let bases: Vec<Sequence> = parents.iter().map(|parent| parent.base).collect();
-        let sent_beyond = term.levelling.get(&first).is_some_and(|levelling| {
-            levelling.bases.iter().zip(&bases).any(|(sent, base)| sent > base)
-        });
+        let sent_beyond = term
+            .levelling
+            .get(&first)
+            .is_some_and(|levelling| levelling.bases.iter().zip(&bases).any(|(sent, base)| sent > base));
         if sent_beyond || term.inherited.contains(&first) {
             // Somebody may still fetch what is behind the base: only a new change makes that void.
             let children = pending.children.iter().map(|child| (child.range, child.chain.clone()));
@@ -837,8 +838,9 @@ fn reopen(epoch: Epoch, heard: &Heard, base: Sequence, with: Reopened, loss: boo
 /// What a store that has come back holds of an epoch, if that is certainly everything: of the epoch itself, or, if no
 /// write of it was stored there, all of the epochs that it followed.
 fn complete_copy(epoch: Epoch, active: &Active, heard: &Heard) -> Option<(Epoch, Sequence)> {
-    let held =
-        |wanted: Epoch| heard.beat.holdings.iter().find(|holding| holding.epoch == wanted && holding.complete);
+    let held = |wanted: Epoch| {
+        heard.beat.holdings.iter().find(|holding| holding.epoch == wanted && holding.complete)
+    };
     if let Some(holding) = held(epoch) {
         return Some((epoch, holding.last));
     }

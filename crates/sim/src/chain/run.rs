@@ -16,6 +16,11 @@ use crate::scenario::Report;
 
 /// How long the cluster is disturbed.
 const DISTURBED: Duration = Duration::from_secs(60);
+/// Acknowledged operations, at least.
+const OPERATIONS_MIN: u64 = 500;
+/// By how much it is disturbed longer while there are fewer, and how often at most.
+const LONGER: Duration = Duration::from_secs(10);
+const LONGER_MAX: u32 = 12;
 /// How long it may take until everything is as it should be.
 const QUIET: Duration = Duration::from_secs(90);
 /// After how long in the quiet an operator accepts losses, where the durability may leave no complete copy.
@@ -73,6 +78,13 @@ fn go(world: &mut World) -> Found {
     world.start_clients(Orders::Work);
     world.begin_faults();
     rest(world, DISTURBED)?;
+    // Long outages leave few operations: then it goes on until there are enough to say something.
+    for _ in 0..LONGER_MAX {
+        if world.counters.get("operation done") >= OPERATIONS_MIN {
+            break;
+        }
+        rest(world, LONGER)?;
+    }
     world.end_faults();
     // Clients go on for a while: whoever serves again must serve right.
     rest(world, Duration::from_secs(3))?;
@@ -164,7 +176,7 @@ fn end(world: &World) -> BTreeMap<Key, Option<Record>> {
 
 /// A run in which nothing much happened proves nothing.
 fn promises(world: &World) -> Found {
-    let promised = [("operation done", 500), ("reconfiguration", 1)];
+    let promised = [("operation done", OPERATIONS_MIN), ("reconfiguration", 1)];
     for (event, least) in promised {
         let times = world.counters.get(event);
         if times < least {
