@@ -162,10 +162,14 @@ impl Client {
             }
         };
         let began = Instant::now();
+        let asked = owner.clone();
         let (owner, sent) = self.send_on(owner, limit, send).await;
         match sent {
             Ok(Ok(mut answer)) => {
-                self.shared.owners.lock().served(&answer.trip.owner, id);
+                // Another replica that answered a read is not the one to ask for the next range.
+                if owner == asked {
+                    self.shared.owners.lock().served(&answer.trip.owner, id);
+                }
                 answer.trip = self.trip(owner, id, path, began.elapsed());
                 Ok(answer)
             }

@@ -70,6 +70,12 @@ impl Node {
                     let _ = waiting.send(reply);
                 }
             }
+            // Nobody reads notes that are gone with the process.
+            Effect::Store { entries, holding, .. } if chain.durability == Durability::Memory => {
+                let epoch = holding.epoch;
+                batch.changes.extend(entries.iter().filter_map(|entry| notes::entry_key(epoch, entry)));
+            }
+            Effect::Keep(_) | Effect::Hold { .. } if chain.durability == Durability::Memory => {}
             Effect::Store { entries, forgotten, holding } => {
                 let epoch = holding.epoch;
                 batch.changes.extend(entries.iter().flat_map(|entry| notes::entry(epoch, entry)));
@@ -273,7 +279,7 @@ impl Node {
                         let _ = node.ask_chain(&peer, ChainRequest::Poke).await;
                     });
                 }
-                Deed::Voters(voters) => self.change_voters(chain, voters),
+                Deed::Voters(voters) => self.change_voters(chain, &voters),
                 Deed::TickAfter(after) => {
                     let node = self.clone();
                     let task = tokio::spawn(async move {

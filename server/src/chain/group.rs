@@ -159,7 +159,7 @@ impl Node {
         self.chain_occasion(Occasion::Voters(voters));
     }
 
-    pub(super) fn change_voters(&self, chain: &Chain, voters: BTreeSet<StoreId>) {
+    pub(super) fn change_voters(&self, chain: &Chain, voters: &BTreeSet<StoreId>) {
         let Some(view) = chain.group.read(|machine, _| machine.view().cloned()) else { return };
         let wanted: BTreeMap<NodeId, String> = voters
             .iter()

@@ -60,17 +60,25 @@ pub(super) fn view(view: &View) -> Change {
     Change::Note(VIEW.to_vec(), Some(encode(view)))
 }
 
-/// What a log entry changes.
-pub(super) fn entry(epoch: Epoch, entry: &LogEntry) -> Vec<Change> {
-    let Some(write) = entry.write() else { return Vec::new() };
+/// What a log entry changes of its key.
+pub(super) fn entry_key(epoch: Epoch, entry: &LogEntry) -> Option<Change> {
+    let write = entry.write()?;
     let version = Version { epoch: epoch.0, sequence: entry.sequence.0 };
-    let mut changes = match &write.mutation {
+    match &write.mutation {
         Mutation::Put(value) => {
-            vec![Change::Put(write.id, write.key.clone(), Record { version, value: value.clone() })]
+            let record = Record { version, value: value.clone() };
+            Some(Change::Put(write.id, write.key.clone(), record))
         }
-        Mutation::Remove => vec![Change::Remove(write.id, write.key.clone())],
-        Mutation::Nothing => Vec::new(),
-    };
+        Mutation::Remove => Some(Change::Remove(write.id, write.key.clone())),
+        Mutation::Nothing => None,
+    }
+}
+
+/// What a log entry changes: its key, and the result that is kept.
+pub(super) fn entry(epoch: Epoch, entry: &LogEntry) -> Vec<Change> {
+    let mut changes: Vec<Change> = entry_key(epoch, entry).into_iter().collect();
+    let Some(write) = entry.write() else { return changes };
+    let version = Version { epoch: epoch.0, sequence: entry.sequence.0 };
     if let Some(by) = write.by {
         let result = KeptResult::new(write, by, version);
         changes.push(keep((by.client, by.sequence), &result));

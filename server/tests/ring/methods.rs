@@ -11,22 +11,22 @@ use crate::support::{CALL, PATIENT, answer, dead_address, entry, within};
 
 #[tokio::test]
 async fn all_seven_methods_work_on_a_ring_of_1() {
-    within(90, all_seven_methods_work_on_a_ring_of(1)).await;
+    within(90, Box::pin(all_seven_methods_work_on_a_ring_of(1))).await;
 }
 
 #[tokio::test]
 async fn all_seven_methods_work_on_a_ring_of_2() {
-    within(90, all_seven_methods_work_on_a_ring_of(2)).await;
+    within(90, Box::pin(all_seven_methods_work_on_a_ring_of(2))).await;
 }
 
 #[tokio::test]
 async fn all_seven_methods_work_on_a_ring_of_5() {
-    within(90, all_seven_methods_work_on_a_ring_of(5)).await;
+    within(90, Box::pin(all_seven_methods_work_on_a_ring_of(5))).await;
 }
 
 #[tokio::test]
 async fn all_seven_methods_work_on_a_ring_of_16() {
-    within(150, all_seven_methods_work_on_a_ring_of(16)).await;
+    within(150, Box::pin(all_seven_methods_work_on_a_ring_of(16))).await;
 }
 
 async fn all_seven_methods_work_on_a_ring_of(count: usize) {

@@ -15,8 +15,8 @@ use crate::time::Time;
 pub(super) enum Task {
     /// A heartbeat, sent at that moment to that node.
     Heartbeat { sent: Time, to: Peer },
-    /// A frame whose entries lie in `(after, upto]`.
-    Frame { epoch: Epoch, after: Sequence, upto: Sequence },
+    /// A frame whose entries go up to there.
+    Frame { epoch: Epoch, upto: Sequence },
     /// News of commits.
     Committed { epoch: Epoch },
     /// Levelling, for a change, up to there.

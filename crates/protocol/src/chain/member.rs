@@ -690,8 +690,8 @@ impl Member {
         let Some(replica) = self.replicas.get_mut(&epoch) else { return };
         match task {
             Task::Heartbeat { .. } => {}
-            Task::Frame { after, upto, .. } => {
-                replica.frame_answered(context, (after, upto), &result, leased);
+            Task::Frame { upto, .. } => {
+                replica.frame_answered(context, upto, &result, leased);
             }
             Task::Committed { .. } => {
                 let arrived = matches!(result, Ok(ChainResponse::Noted));

@@ -93,6 +93,8 @@ pub struct Replica {
     committed: Sequence,
     /// Entries behind `oldest`, up to `last`.
     log: VecDeque<Arc<LogEntry>>,
+    /// Frames that overtook the one before them, by their first sequence.
+    early: BTreeMap<Sequence, Vec<Arc<LogEntry>>>,
     oldest: Sequence,
     dirty: BTreeMap<Key, Sequence>,
     wedged: Option<Epoch>,
@@ -162,6 +164,7 @@ impl Replica {
             durable_above: base,
             committed: base,
             log: VecDeque::new(),
+            early: BTreeMap::new(),
             oldest: base,
             dirty: BTreeMap::new(),
             wedged: None,
@@ -479,7 +482,6 @@ impl Replica {
                 }
                 entries.push(Arc::clone(entry));
             }
-            let after = below.sent;
             let upto = entries.last().map_or(below.sent, |entry| entry.sequence);
             below.sent = upto;
             below.told_durable = durable;
@@ -488,7 +490,7 @@ impl Replica {
                 below.waiting_since = Some(context.now);
             }
             let request = ChainRequest::Frame { epoch: self.epoch, oldest: self.oldest, entries, durable };
-            let task = Task::Frame { epoch: self.epoch, after, upto };
+            let task = Task::Frame { epoch: self.epoch, upto };
             context.call(&peer, request, task);
         }
     }
@@ -528,6 +530,13 @@ impl Replica {
         }
     }
 
+    fn take(&mut self, context: &mut Context, entries: Vec<Arc<LogEntry>>) {
+        let fresh = self.next_entries(entries, Sequence(u64::MAX));
+        if !fresh.is_empty() && !self.broken {
+            self.append(context, fresh);
+        }
+    }
+
     /// Those of the entries that are the next ones, one behind the other, up to there.
     fn next_entries(&self, entries: Vec<Arc<LogEntry>>, upto: Sequence) -> Vec<Arc<LogEntry>> {
         let mut next = self.last;
@@ -557,9 +566,17 @@ impl Replica {
             context.urgent = true;
             context.changed(Change::Broken(self.epoch));
         }
-        let fresh = self.next_entries(entries, Sequence(u64::MAX));
-        if !fresh.is_empty() && !self.broken {
-            self.append(context, fresh);
+        if entries.first().is_some_and(|first| first.sequence > self.last.next()) {
+            if self.early.len() < context.settings.frames_in_flight {
+                self.early.insert(entries[0].sequence, entries);
+            }
+        } else {
+            self.take(context, entries);
+            while let Some(early) = self.early.first_entry().filter(|early| *early.key() <= self.last.next())
+            {
+                let entries = early.remove();
+                self.take(context, entries);
+            }
         }
         self.durable_above = self.durable_above.max(durable);
         self.advance(context, leased);
@@ -570,12 +587,13 @@ impl Replica {
     pub(super) fn frame_answered(
         &mut self,
         context: &mut Context,
-        (after, upto): (Sequence, Sequence),
+        upto: Sequence,
         result: &Result<ChainResponse, CallError>,
         leased: bool,
     ) {
         let now = context.now;
         let Some(below) = &mut self.below else { return };
+        let acked = below.acked;
         below.in_flight = below.in_flight.saturating_sub(1);
         match result {
             Ok(ChainResponse::Accepted { last, committed }) => {
@@ -586,10 +604,12 @@ impl Replica {
                 if below.acked >= below.sent {
                     below.waiting_since = None;
                 }
-                if *last < after {
-                    // It lacks something before this frame: again from there.
+                if below.in_flight == 0 && below.acked < below.sent {
+                    // No other frame is out that could bring what it lacks: again from there.
                     below.sent = below.acked;
-                    below.pause_until = now + LINK_PAUSE / 8;
+                    if below.acked == acked {
+                        below.pause_until = now + LINK_PAUSE / 8;
+                    }
                 }
                 let committed = (*committed).min(self.last);
                 if below.serving && self.wedged.is_none() {

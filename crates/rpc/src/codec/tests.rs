@@ -145,8 +145,8 @@ proptest! {
     ) {
         round_trip(&(key, operation));
         let trip = Trip { owner, hops, timeouts: 0, path: vec![] };
-        round_trip(&Ok::<_, Error>(Answer { result: outcome, trip: trip.clone() }));
-        round_trip(&Ok::<_, Error>(Answer { result: Some(record), trip }));
+        round_trip(&Ok::<_, Error>(Answer { result: outcome, at: None, trip: trip.clone() }));
+        round_trip(&Ok::<_, Error>(Answer { result: Some(record), at: None, trip }));
         round_trip(&Err::<(), _>(Error::NotOwner(candidates)));
         round_trip(&Err::<(), _>(Error::Unavailable(text)));
         round_trip(&Options::default());
@@ -211,11 +211,11 @@ fn a_hostile_deadline_is_cut() {
 fn the_longest_value_fits_a_frame_and_a_longer_message_is_an_error() {
     let longest = Value::from(vec![7; chordata_protocol::key::VALUE_BYTES_MAX]);
     let key = Key::new(vec![1; chordata_protocol::key::KEY_BYTES_MAX]);
-    assert!(encode(&RingRequest::Apply { key, operation: Operation::Put(longest) }).is_ok());
+    assert!(encode(&RingRequest::Apply { key, operation: Operation::Put(longest), by: None }).is_ok());
 
     let error = encode(&Value::from(vec![7; FRAME_BYTES_MAX])).unwrap_err();
     assert_eq!(error.to_string(), "the message is longer than a frame may be (1310720 bytes)");
-    let many = vec![(Key::new("k"), Operation::Put(Value::from(vec![0; 1000]))); 2000];
+    let many = vec![(Key::new("k"), Operation::Put(Value::from(vec![0; 1000])), None); 2000];
     assert!(encode(&RingRequest::ApplyMany { entries: many }).is_err());
 }
 

@@ -18,7 +18,7 @@ async fn calls_of_both_services_are_answered_on_one_port() {
     assert_eq!(ping(&pool, &server.name()).await, Ok(Response::Pong(Id::from_u128(42))));
 
     let record = pool.ring(&server.name()).read(within(LONG), Key::new("a key")).await.unwrap();
-    assert_eq!(record.unwrap().unwrap().value, Value::from("a key"));
+    assert_eq!(record.unwrap().result.unwrap().value, Value::from("a key"));
 
     let answer = pool.client(&server.name()).get_node(within(LONG), 7, String::from("port")).await.unwrap();
     assert_eq!(answer, Err(Error::NoSuchNumber { number: 7, count: 1 }));
@@ -36,7 +36,7 @@ async fn a_request_too_long_fails_alone_and_an_answer_too_long_too() {
     server.reads_begun(1).await;
 
     let huge = Operation::Put(Value::from(vec![0; 2_000_000]));
-    let failure = CallFailure::from(ring.apply(within(LONG), Key::new("k"), huge).await.unwrap_err());
+    let failure = CallFailure::from(ring.apply(within(LONG), Key::new("k"), huge, None).await.unwrap_err());
     assert!(matches!(failure, CallFailure::TooLong(_)), "{failure}");
     assert!(failure.is_certain());
 

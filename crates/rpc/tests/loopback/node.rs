@@ -4,10 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use chordata_protocol::chain::{Applied, ChainRequest, ChainResponse, Command, WriteId};
 use chordata_protocol::{Address, Id, Key, Operation, Outcome, Record, Request, Response, Value, Version};
 use chordata_rpc::kind::{ForClients, ForRing};
 use chordata_rpc::net::Listener;
-use chordata_rpc::service::{ChordataRequest, ChordataResponse, Error, Ring};
+use chordata_rpc::service::{ChordataRequest, ChordataResponse, Error, Placed, Ring};
 use chordata_rpc::{Credentials, Handlers, Limits, Net, Pool, PoolSettings, Session, TcpNet, serve, within};
 use futures::future::BoxFuture;
 use tarpc::context::Context;
@@ -30,25 +32,52 @@ impl Ring for Node {
         Response::Pong(Id::from_u128(42))
     }
 
-    async fn apply(self, _: Context, _: Key, _: Operation) -> Result<Outcome, Error> {
-        Ok(Outcome::Written(Version { epoch: 1, sequence: 1 }))
+    async fn apply(
+        self,
+        _: Context,
+        _: Key,
+        _: Operation,
+        _: Option<WriteId>,
+    ) -> Result<Placed<Outcome>, Error> {
+        Ok(Placed { result: Outcome::Written(Version { epoch: 1, sequence: 1 }), at: None })
     }
 
-    async fn read(self, _: Context, key: Key) -> Result<Option<Record>, Error> {
+    async fn read(self, _: Context, key: Key) -> Result<Placed<Option<Record>>, Error> {
         self.reads.add_permits(1);
         if key == Key::new(STUCK) {
             std::future::pending::<()>().await;
         }
         let bytes = if key == Key::new(HUGE) { vec![0; 2_000_000] } else { key.to_string().into_bytes() };
-        Ok(Some(Record { version: Version { epoch: 1, sequence: 2 }, value: Value::from(bytes) }))
+        let record = Record { version: Version { epoch: 1, sequence: 2 }, value: Value::from(bytes) };
+        Ok(Placed { result: Some(record), at: None })
     }
 
-    async fn apply_many(self, _: Context, entries: Vec<(Key, Operation)>) -> Vec<Result<Outcome, Error>> {
+    async fn apply_many(
+        self,
+        _: Context,
+        entries: Vec<(Key, Operation, Option<WriteId>)>,
+    ) -> Vec<Result<Outcome, Error>> {
         entries.iter().map(|_| Err(Error::Overloaded)).collect()
     }
 
     async fn read_many(self, _: Context, _: Vec<Key>) -> Vec<Result<Option<Record>, Error>> {
         panic!("a handler with a fault");
+    }
+
+    async fn chain(self, _: Context, _: ChainRequest) -> ChainResponse {
+        ChainResponse::NotMine
+    }
+
+    async fn group(self, _: Context, _: Bytes) -> Result<Bytes, Error> {
+        Err(Error::NotMember)
+    }
+
+    async fn propose(self, _: Context, _: Command) -> Result<Applied, Error> {
+        Err(Error::NotMember)
+    }
+
+    async fn accept_loss(self, _: Context) -> Result<(), Error> {
+        Err(Error::NotMember)
     }
 }
 
