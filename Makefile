@@ -6,7 +6,8 @@ SEEDS ?= 1
 SCENARIO ?=
 DIST_TARGET ?= $(shell rustc -vV | sed -n 's/^host: //p')
 
-.PHONY: help demo build verify fix test test-system test-peers sim bench bench-fingers bench-storage dist
+.PHONY: help demo build verify fix test test-system test-peers sim bench bench-fingers bench-storage bench-chain bench-stall \
+	bench-memory dist
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1  /p' $(MAKEFILE_LIST) | awk '{ printf "  make %-14s", $$2; $$1=""; $$2=""; print }'
@@ -57,6 +58,15 @@ bench-fingers: ## hops on 64 nodes under each routing policy, and all fingers re
 
 bench-storage: ## storage engines on our own pattern: batches, synced and not, reads, scans, memory
 	$(CARGO) run --release --locked -p chordata-bench -- storage
+
+bench-chain: ## chains of three servers: puts with 3 copies beside 1, gets at any replica beside the last, puts on disk
+	$(CARGO) run --release --locked -p chordata-bench -- chain
+
+bench-stall: ## how long requests stand still when one of five servers is killed, and until all is whole again
+	$(CARGO) run --release --locked -p chordata-bench -- stall
+
+bench-memory: ## bytes of memory a key, beside redis-server if there is one
+	$(CARGO) run --release --locked -p chordata-bench -- memory
 
 dist: ## dist/chordata and dist/chordata-server for hosts with an older C library (statically linked)
 	RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --release --locked --target $(DIST_TARGET) -p chordata -p chordata-server

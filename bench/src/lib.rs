@@ -4,6 +4,9 @@
 //! cargo run --release -p chordata-bench -- rpc       requests a second, beside a bare tarpc service
 //! cargo run --release -p chordata-bench -- fingers   hops of lookups on 64 nodes; refreshes that meet each other
 //! cargo run --release -p chordata-bench -- storage   storage engines on our own pattern
+//! cargo run --release -p chordata-bench -- chain     what chains cost writes, what they give reads
+//! cargo run --release -p chordata-bench -- stall     how long requests stand still when a server is killed
+//! cargo run --release -p chordata-bench -- memory    bytes a key, beside Redis
 //! ```
 //!
 //! [`throughput`] drives load ([`load`]) at servers in processes of their own ([`process`]): one node of Chordata,
@@ -15,12 +18,21 @@
 //! of it is a test.
 //!
 //! [`storage`] compares storage engines: what the choice of ours rests on.
+//!
+//! [`chain`], [`stall`] and [`memory`] measure chains on servers in processes of their own ([`cluster`]). Where two are
+//! compared they take turns ([`contest`]).
 
 pub mod bare;
+pub mod chain;
+pub mod cluster;
+pub mod contest;
 pub mod fingers;
 pub mod load;
+pub mod memory;
 pub mod process;
 pub mod ring;
+pub mod stall;
+pub mod statistics;
 pub mod storage;
 pub mod throughput;
 

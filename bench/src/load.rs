@@ -37,6 +37,14 @@ impl Operation {
     }
 }
 
+/// The key of a number below 10^12.
+pub fn numbered_key(number: u64) -> [u8; KEY_BYTES] {
+    let mut key = *b"key-000000000000";
+    let digits = number.to_string();
+    key[KEY_BYTES - digits.len()..].copy_from_slice(digits.as_bytes());
+    key
+}
+
 /// Keys and the value, made before anything is measured.
 #[derive(Clone)]
 pub struct Workload {
@@ -47,13 +55,15 @@ pub struct Workload {
 impl Workload {
     /// So many different keys.
     pub fn new(keys: usize) -> Workload {
-        let key = |number: usize| {
-            let mut key = *b"key-000000000000";
-            let digits = number.to_string();
-            key[KEY_BYTES - digits.len()..].copy_from_slice(digits.as_bytes());
-            key
-        };
-        Workload { keys: (0..keys).map(key).collect(), value: Arc::new([b'v'; VALUE_BYTES]) }
+        let keys = (0u64..).take(keys).map(numbered_key).collect();
+        Workload { keys, value: Arc::new([b'v'; VALUE_BYTES]) }
+    }
+
+    /// Those of the keys that pass.
+    #[must_use]
+    pub fn those(&self, passes: impl Fn(&[u8]) -> bool) -> Workload {
+        let keys = self.keys.iter().filter(|key| passes(*key)).copied().collect();
+        Workload { keys, value: Arc::clone(&self.value) }
     }
 
     /// How many different keys.

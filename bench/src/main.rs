@@ -1,11 +1,17 @@
 //! The program behind `make bench`. What it measures is in the library.
 
+use std::fmt::Display;
 use std::process::ExitCode;
 
+use chordata_bench::BenchError;
+use chordata_bench::chain::{self, ChainBenchSettings};
 use chordata_bench::fingers::{self, FingerSettings};
+use chordata_bench::memory::{self, EngineSettings, MemorySettings};
 use chordata_bench::process::{self, Served};
+use chordata_bench::stall::{self, StallSettings};
 use chordata_bench::storage::{self, PartSettings, StorageSettings};
 use chordata_bench::throughput::{self, ThroughputSettings};
+use chordata_server::Settings;
 use clap::{Parser, Subcommand};
 
 /// Measures Chordata on this machine.
@@ -27,62 +33,60 @@ enum Command {
     /// A part of that which needs a process of its own
     #[command(hide = true)]
     StoragePart(PartSettings),
+    /// Chains of three servers: puts with three copies beside one, gets at any replica beside the last, puts on disk;
+    /// exit code 1 if the copies are not as they must be
+    Chain(ChainBenchSettings),
+    /// How long requests stand still when a server is killed, and how long until all is whole again; exit code 1 if a
+    /// read or an acknowledged write is not as it must be
+    Stall(StallSettings),
+    /// Bytes of memory a key, beside Redis
+    Memory(MemorySettings),
+    /// A part of that which needs a process of its own
+    #[command(hide = true)]
+    MemoryEngine(EngineSettings),
     /// A server to measure
     #[command(hide = true)]
     Server {
         #[arg(value_enum)]
         served: Served,
+        #[command(flatten)]
+        settings: Box<Settings>,
     },
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    // Servers build the runtime that they have in service.
-    match arguments.command {
-        Command::Server { served } => return served.run(),
-        Command::StoragePart(settings) => return storage::run_part(&settings),
-        Command::Storage(settings) => {
-            return match storage::run(&settings) {
-                Ok(report) => {
-                    print!("{report}");
-                    println!("{}", process::machine());
-                    ExitCode::SUCCESS
-                }
-                Err(error) => fail(&error),
-            };
+    match Arguments::parse().command {
+        // Servers build the runtime that they have in service.
+        Command::Server { served, settings } => served.run(*settings),
+        Command::StoragePart(settings) => storage::run_part(&settings),
+        Command::MemoryEngine(settings) => memory::run_engine(&settings),
+        Command::Storage(settings) => show(storage::run(&settings), |_| false),
+        Command::Rpc(settings) => show(wait(throughput::run(&settings)), |_| false),
+        Command::Fingers(settings) => {
+            show(wait(fingers::run(&settings)), |report| !report.problems().is_empty())
         }
-        Command::Rpc(_) | Command::Fingers(_) => {}
+        Command::Chain(settings) => show(wait(chain::run(&settings)), |report| !report.problems().is_empty()),
+        Command::Stall(settings) => show(wait(stall::run(&settings)), |report| !report.problems().is_empty()),
+        Command::Memory(settings) => show(wait(memory::run(&settings)), |_| false),
     }
-    let runtime = match tokio::runtime::Runtime::new() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&error),
-    };
-    runtime.block_on(async {
-        match arguments.command {
-            Command::Rpc(settings) => match throughput::run(&settings).await {
-                Ok(report) => {
-                    print!("{report}");
-                    println!("{}", process::machine());
-                    ExitCode::SUCCESS
-                }
-                Err(error) => fail(&error),
-            },
-            Command::Fingers(settings) => match fingers::run(&settings).await {
-                Ok(report) => {
-                    print!("{report}");
-                    println!("{}", process::machine());
-                    ExitCode::from(u8::from(!report.problems().is_empty()))
-                }
-                Err(error) => fail(&error),
-            },
-            Command::Server { .. } | Command::Storage(_) | Command::StoragePart(_) => {
-                unreachable!("done above")
-            }
-        }
-    })
 }
 
-fn fail(error: &dyn std::fmt::Display) -> ExitCode {
-    eprintln!("error: {error}");
-    ExitCode::FAILURE
+fn wait<T>(measurement: impl Future<Output = Result<T, BenchError>>) -> Result<T, BenchError> {
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| BenchError::Server(error.to_string()))?;
+    runtime.block_on(measurement)
+}
+
+/// Prints what was measured; exit code 1 if there is nothing, or it is not as it must be.
+fn show<T: Display>(result: Result<T, BenchError>, is_wrong: impl Fn(&T) -> bool) -> ExitCode {
+    match result {
+        Ok(report) => {
+            print!("{report}");
+            println!("{}", process::machine());
+            ExitCode::from(u8::from(is_wrong(&report)))
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

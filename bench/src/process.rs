@@ -4,6 +4,7 @@
 //! outlives the measurement, however that ends.
 
 use std::process::{ExitCode, Stdio};
+use std::time::Duration;
 
 use chordata_protocol::Address;
 use chordata_server::Settings;
@@ -14,10 +15,13 @@ use tokio::process::{Child, Command};
 
 use crate::{BenchError, bare};
 
+/// How long a server may take until it is ready.
+const START_WITHIN: Duration = Duration::from_secs(90);
+
 /// Which server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 pub enum Served {
-    /// One node of Chordata, alone in its ring
+    /// One node of Chordata, with the settings of `chordata-server`
     Chordata,
     /// The bare tarpc service
     Bare,
@@ -31,13 +35,18 @@ impl Served {
         }
     }
 
-    /// Runs it in this process until standard input is closed.
-    pub fn run(self) -> ExitCode {
+    /// Runs it in this process until standard input is closed. The settings are Chordata's: where they do not say, it
+    /// takes a free port and logs warnings only.
+    pub fn run(self, settings: Settings) -> ExitCode {
         match self {
             // With its logging and all: what `chordata-server` does.
             Served::Chordata => command::serve(&ServeArguments {
                 config: None,
-                settings: Settings { port: Some(0), log: Some("warn".to_owned()), ..Settings::default() },
+                settings: Settings {
+                    port: settings.port.or(Some(0)),
+                    log: settings.log.clone().or_else(|| Some("warn".to_owned())),
+                    ..settings
+                },
                 until_stdin_closes: true,
             }),
             Served::Bare => {
@@ -71,14 +80,21 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts one and waits until it is ready.
+    /// Starts one with these flags and waits until it is ready. Settings in the environment do not count.
     ///
     /// # Errors
     /// When it ends instead.
-    pub async fn start(served: Served) -> Result<Server, BenchError> {
+    pub async fn start(served: Served, flags: &[String]) -> Result<Server, BenchError> {
         let program = std::env::current_exe().map_err(BenchError::server)?;
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        for (name, _) in
+            std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CHORDATA_"))
+        {
+            command.env_remove(name);
+        }
+        let mut child = command
             .args(["server", served.name()])
+            .args(flags)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -86,7 +102,11 @@ impl Server {
             .map_err(BenchError::server)?;
         let mut line = String::new();
         if let Some(output) = child.stdout.take() {
-            BufReader::new(output).read_line(&mut line).await.map_err(BenchError::server)?;
+            let mut output = BufReader::new(output);
+            let read = tokio::time::timeout(START_WITHIN, output.read_line(&mut line)).await;
+            let seconds = START_WITHIN.as_secs();
+            let late = |_| BenchError::TimedOut { what: format!("{} is ready", served.name()), seconds };
+            read.map_err(late)?.map_err(BenchError::server)?;
         }
         let address = line.trim_end().rsplit_once(' ').filter(|_| line.starts_with("ready "));
         let Some((_, address)) = address else {
@@ -98,6 +118,19 @@ impl Server {
     /// Where it listens.
     pub fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// Ends it as a power cut would, without a chance to do anything (kill -9), and waits until it is gone.
+    ///
+    /// # Errors
+    /// When the system does not let it be killed.
+    pub async fn kill(mut self) -> Result<(), BenchError> {
+        self.child.kill().await.map_err(BenchError::server)
+    }
+
+    /// Its resident memory in bytes; none where the system does not say.
+    pub fn resident_bytes(&self) -> Option<f64> {
+        resident_bytes(&self.child.id()?.to_string())
     }
 
     /// Processor time that it has used, in seconds; none where the system does not say.
@@ -118,6 +151,13 @@ fn cpu_seconds(process: &str) -> Option<f64> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     let mut hundredths = || fields.next()?.parse::<f64>().ok();
     Some((hundredths()? + hundredths()?) / 100.0)
+}
+
+/// Resident memory of a process (a number, or `self`) in bytes; none where the system does not say.
+pub fn resident_bytes(process: &str) -> Option<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(line.split_whitespace().next()?.parse::<f64>().ok()? * 1024.0)
 }
 
 /// The machine, in a line: figures of a busy one are worth less.

@@ -192,10 +192,7 @@ fn part(
 
 /// Resident memory of this process, in bytes.
 fn resident() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
-    kilobytes.unwrap_or(f64::NAN) * 1024.0
+    crate::process::resident_bytes("self").unwrap_or(f64::NAN)
 }
 
 fn on_disk(directory: &Path) -> f64 {

@@ -17,6 +17,7 @@ use crate::BenchError;
 use crate::bare::BareConnections;
 use crate::load::{self, Operation, Pressure, Target, Workload};
 use crate::process::{self, Served, Server};
+use crate::statistics::median;
 
 /// Connections of the client to each server.
 const CONNECTIONS: usize = 2;
@@ -145,8 +146,8 @@ struct Arena {
 
 impl Arena {
     async fn open(keys: usize) -> Result<Arena, BenchError> {
-        let bare_server = Server::start(Served::Bare).await?;
-        let chordata_server = Server::start(Served::Chordata).await?;
+        let bare_server = Server::start(Served::Bare, &[]).await?;
+        let chordata_server = Server::start(Served::Chordata, &[]).await?;
         let address = bare_server.address().as_str().parse().map_err(BenchError::server)?;
         let bare = BareConnections::open(address, CONNECTIONS).await?;
         let config = Config { connections_per_node: CONNECTIONS, ..Config::default() };
@@ -225,17 +226,6 @@ pub async fn run(settings: &ThroughputSettings) -> Result<ThroughputReport, Benc
         }
     }
     Ok(ThroughputReport { rows })
-}
-
-/// The middle one; of an even number the mean of the two in the middle.
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    match values.len() {
-        0 => f64::NAN,
-        odd if odd % 2 == 1 => values[odd / 2],
-        even => (values[even / 2 - 1] + values[even / 2]) / 2.0,
-    }
 }
 
 impl Row {
@@ -317,11 +307,5 @@ mod tests {
         };
         assert!((row.ratio(Contender::Library) - 0.8).abs() < 1e-9);
         assert!(ThroughputReport { rows: vec![row] }.is_aim_reached());
-    }
-
-    #[test]
-    fn the_median_is_in_the_middle() {
-        assert_eq!(median([3.0, 1.0, 2.0].into_iter()), 2.0);
-        assert_eq!(median([4.0, 1.0, 2.0, 3.0].into_iter()), 2.5);
     }
 }
