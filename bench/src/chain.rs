@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use chordata_protocol::chain::View;
 use chordata_protocol::{Address, Key, Range, Space};
-use chordata_rpc::service::{Error, Options, Route};
+use chordata_rpc::service::{Error, Level, Options, Route};
 use chordata_rpc::{Pool, within};
 
 use crate::BenchError;
@@ -196,7 +196,7 @@ struct Direct {
     turn: Arc<AtomicUsize>,
 }
 
-const DIRECT: Options = Options { route: Route::Direct, trace: false, by: None };
+const DIRECT: Options = Options { route: Route::Direct, trace: false, by: None, level: Level::Linearizable };
 
 impl Direct {
     fn of(arena: &Arena) -> Result<Direct, BenchError> {

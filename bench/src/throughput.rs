@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use chordata_client::{Client, Config};
 use chordata_protocol::{Address, Key, Value};
-use chordata_rpc::service::{Options, Route};
+use chordata_rpc::service::{Level, Options, Route};
 use chordata_rpc::{Pool, within};
 
 use crate::BenchError;
@@ -118,7 +118,7 @@ struct Stub {
     address: Address,
 }
 
-const DIRECT: Options = Options { route: Route::Direct, trace: false, by: None };
+const DIRECT: Options = Options { route: Route::Direct, trace: false, by: None, level: Level::Linearizable };
 
 impl Target for Stub {
     async fn put(&self, key: Vec<u8>, value: Vec<u8>) -> Result<(), BenchError> {

@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::cluster::ClusterCommand;
-use crate::commands::{data, demo, look, raw, replay, status};
+use crate::commands::{audit, data, demo, look, raw, recover, replay, status};
 
 /// The commands by groups: what `--help` shows instead of clap's one long list.
 const GROUPS: &str = "\
@@ -22,6 +22,8 @@ Cluster:
   exec        Run a command on all hosts
   join        Add a host of the inventory to the ring
   depart      Have a node hand its keys over and leave the ring
+  forget      Remove a node that died for good (chains)
+  recover     Accept losses, so that what is left can be used again (chains)
   kill        End a server at once, as a crash would
   pause       Freeze a server
   resume      Let a frozen server go on
@@ -36,8 +38,9 @@ Data:
 
 Look:
   nodes       The ring: number, id, address, share, keys, successor
-  lookup      Where a key is, and the way there
+  lookup      Where a key is, and the way there; --replicas: what each replica has
   fingers     A node's finger table
+  audit       Compare all replicas of every key, and check ring and ranges
 
 Raw:
   rpc         Call a server's method by its name
@@ -96,6 +99,12 @@ pub(crate) enum Command {
     Cluster(ClusterCommand),
     /// How every node is, and what is wrong
     Status(status::StatusArguments),
+    /// Remove a node that died for good: others take over what it held (chains)
+    #[command(long_about = recover::FORGET)]
+    Forget(recover::ForgetArguments),
+    /// Accept losses, so that what is left can be used again (chains)
+    #[command(long_about = recover::RECOVER)]
+    Recover(recover::RecoverArguments),
     /// Store a value
     Put(data::PutArguments),
     /// Print a value: its bytes and nothing else
@@ -110,6 +119,9 @@ pub(crate) enum Command {
     Nodes,
     /// Where a key is, and the way there
     Lookup(look::LookupArguments),
+    /// Compare all replicas of every key, and check ring and ranges
+    #[command(long_about = audit::ABOUT)]
+    Audit(audit::AuditArguments),
     /// A node's finger table
     Fingers(look::FingersArguments),
     /// Call a server's method by its name

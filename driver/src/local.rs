@@ -51,6 +51,11 @@ impl Servers {
         self.running.push(server);
     }
 
+    /// Where a server that listens on this port keeps its data.
+    pub(crate) fn data(&self, port: u16) -> PathBuf {
+        self.directory.path().join(format!("{port}.data"))
+    }
+
     /// Where they listen.
     pub(crate) fn addresses(&self) -> Vec<Address> {
         self.running.iter().map(|server| server.address.clone()).collect()
@@ -85,15 +90,16 @@ impl Servers {
 }
 
 impl Server {
-    /// Starts a server: the first starts the ring, the others join it. Returns when it is in the ring.
+    /// Starts a server with these arguments: the first starts the ring, the others join it. Returns when it is in the
+    /// ring.
     ///
     /// # Errors
     /// When it does not get there: with the end of its log.
-    pub(crate) async fn start(servers: &Servers, port: u16, bits: u8) -> Outcome<Server> {
+    pub(crate) async fn start(servers: &Servers, port: u16, arguments: &[String]) -> Outcome<Server> {
         let log = servers.directory.path().join(format!("{port}.log"));
         let errors = std::fs::File::create(&log)?;
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["serve", "--port", &port.to_string(), "--bits", &bits.to_string()]);
+        command.args(["serve", "--port", &port.to_string()]).args(arguments);
         // What the user's environment says of other servers is not for these.
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CHORDATA_")) {
             command.env_remove(name);

@@ -18,6 +18,7 @@
 pub mod agent;
 pub mod chain;
 pub mod command;
+mod copies;
 pub mod identity;
 pub mod logging;
 mod many;

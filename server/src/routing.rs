@@ -69,7 +69,7 @@ fn trip(owner: Peer, path: Vec<lookup::Hop>, keep: bool) -> Trip {
 }
 
 impl Node {
-    fn trip_here(&self, id: Id, keep: bool) -> Trip {
+    pub(crate) fn trip_here(&self, id: Id, keep: bool) -> Trip {
         let hop = || lookup::Hop {
             peer: self.me().clone(),
             why: Why::Start,

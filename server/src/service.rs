@@ -10,8 +10,8 @@ use chordata_protocol::{
     Response, Space, Value, Version,
 };
 use chordata_rpc::service::{
-    Admission, Answer, Chordata, ConnInfo, Error, FingerRefresh, FingerRow, Joiner, Numbered, Numbering,
-    Options, Page, ScanOptions, Status, Trip,
+    Admission, Answer, Chordata, ConnInfo, CopiesOptions, CopiesPage, Error, FingerRefresh, FingerRow,
+    Joiner, KeyCopy, Level, Numbered, Numbering, Options, Page, ScanOptions, Status, Trip,
 };
 use chordata_store::{Engine, KeyRef, StoreError};
 use tarpc::context::Context;
@@ -41,6 +41,11 @@ impl Chordata for Node {
         key: Key,
         options: Options,
     ) -> Result<Answer<Option<Record>>, Error> {
+        if options.level == Level::Any
+            && let Some(answer) = self.read_any(&key, options.trace)
+        {
+            return answer;
+        }
         self.read_routed(key, options, trace::request_of(&context)).await
     }
 
@@ -230,6 +235,14 @@ impl Chordata for Node {
         self.must_be_member()?;
         self.must_have_chains()?;
         self.chain_accept_loss().await
+    }
+
+    async fn copy(self, _: Context, key: Key) -> Result<KeyCopy, Error> {
+        self.copy_of(&key)
+    }
+
+    async fn copies(self, _: Context, options: CopiesOptions) -> Result<CopiesPage, Error> {
+        self.copies_page(&options)
     }
 }
 

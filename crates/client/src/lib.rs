@@ -26,6 +26,7 @@
 //! chains unknown ones are as well: every write has a name, under which it takes effect once. [`Failure`] says which
 //! it was.
 
+pub mod audit;
 pub mod batch;
 mod cache;
 pub mod failure;
@@ -220,7 +221,7 @@ impl Client {
     }
 
     fn options(&self, route: Route, by: Option<WriteId>) -> Options {
-        Options { route, trace: self.shared.config.trace, by }
+        Options { route, trace: self.shared.config.trace, by, ..Options::default() }
     }
 }
 

@@ -1,20 +1,33 @@
-//! Looking at the ring: all nodes, and how each is.
+//! Looking at the ring: all nodes, how each is, and what each replica of a key has.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use chordata_protocol::chain::View as ChainView;
-use chordata_protocol::{Address, Successor};
-use chordata_rpc::service::{Page, ScanOptions, Status};
+use chordata_protocol::chain::view::{Epoch, Link};
+use chordata_protocol::{Address, Key, Peer, Range, Record, Successor};
+use chordata_rpc::service::{Answer, KeyCopy, Level, Options, Page, Role, Route, ScanOptions, Status};
 use chordata_rpc::within;
+use futures::future::join_all;
 use futures::stream::{self, StreamExt};
 
-use crate::{Client, Failure, status_of};
+use crate::{Client, Failure, Routing, status_of};
 
 /// How long one node may take to say how it is.
 const STATUS_WITHIN: Duration = Duration::from_secs(3);
 /// Nodes asked at once.
 const AT_ONCE: usize = 16;
+/// How long one replica may take to answer a read that takes any.
+const ANY_WITHIN: Duration = Duration::from_secs(2);
+
+/// The replicas of a key, each asked what it has.
+#[derive(Clone, Debug)]
+pub struct Replicas {
+    /// The epoch of the key's range; none: the cluster has no chains.
+    pub epoch: Option<Epoch>,
+    /// In the order of the chain, with whether the chain names it as serving.
+    pub replicas: Vec<(Peer, bool, Result<KeyCopy, Failure>)>,
+}
 
 /// Every node of a ring that could be found, and those that were named but do not answer.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +50,7 @@ impl View {
         let mut problems: Vec<String> = self
             .silent
             .iter()
+            .filter(|(address, _)| self.belongs(address))
             .map(|(address, failure)| format!("{address} does not answer: {failure}"))
             .collect();
         for status in self.nodes.iter().filter(|status| !status.member) {
@@ -67,10 +81,27 @@ impl View {
         problems
     }
 
+    /// Is this address one of the cluster's, as far as that can be known? Where there are chains their members are agreed
+    /// on, and who was forgotten is none; elsewhere every address that was named may be one.
+    pub fn belongs(&self, address: &Address) -> bool {
+        self.chains().is_none_or(|view| view.members.values().any(|member| member.peer.address == *address))
+    }
+
     /// The newest view of chains that any of the nodes has; none: the cluster has no chains.
     pub fn chains(&self) -> Option<&ChainView> {
         let chains = self.nodes.iter().filter_map(|status| status.chain.as_ref());
         chains.filter_map(|chain| chain.view.as_ref()).max_by_key(|view| view.index)
+    }
+
+    /// Ranges of whose serving replicas none answers in the life in which it served: nobody reads or writes their keys.
+    pub fn unserved(&self) -> Vec<Range> {
+        let Some(view) = self.chains() else { return Vec::new() };
+        let lives = |link: &Link| {
+            let chains = self.nodes.iter().filter_map(|status| status.chain.as_ref());
+            chains.into_iter().any(|chain| link.is(chain.store, chain.incarnation))
+        };
+        let without = view.ranges.values().filter(|active| !active.serving().any(lives));
+        without.map(|active| active.range).collect()
     }
 
     /// What is not as it should be of the chains.
@@ -88,6 +119,14 @@ impl View {
             if view.change_of(*epoch).is_some() || active.wedged {
                 problems.push(format!("the chain of {name} is being changed"));
             }
+            // The view names who is to serve; a life that has ended does not, however new the view is.
+            for link in active.serving().filter(|link| !self.serves(*epoch, link)) {
+                let peer = view.peer(link.store).map_or_else(|| link.store.to_string(), ToString::to_string);
+                problems.push(format!("{peer} does not serve {name} at the moment"));
+            }
+        }
+        for Range { low, high } in self.unserved() {
+            problems.push(format!("no replica of the range ({low:?}, {high:?}] that could serve answers"));
         }
         for member in view.members.values() {
             if !self.nodes.iter().any(|status| status.me.id == member.peer.id) {
@@ -95,6 +134,16 @@ impl View {
             }
         }
         problems
+    }
+
+    /// Does the life of a store that a chain names have its replica, and a lease for it?
+    fn serves(&self, epoch: Epoch, link: &Link) -> bool {
+        let chains = self.nodes.iter().filter_map(|status| status.chain.as_ref());
+        let mut lives = chains.filter(|chain| link.is(chain.store, chain.incarnation));
+        lives.any(|chain| {
+            let mine = chain.replicas.iter().find(|replica| replica.epoch == epoch);
+            mine.is_some_and(|replica| replica.leased && !replica.wedged && replica.role != Role::Syncing)
+        })
     }
 
     /// Is it one ring, in order, everything served and numbered?
@@ -144,6 +193,70 @@ impl Client {
         view
     }
 
+    /// Asks every replica of a key what it has of it. Without chains: the one node that serves the key.
+    ///
+    /// # Errors
+    /// Bad input, or nobody says who has it.
+    pub async fn replicas_of(&self, key: &Key) -> Result<Replicas, Failure> {
+        key.check(self.space())?;
+        let id = key.id(self.space());
+        let view = self.view().await;
+        let (epoch, peers) = match view.chains() {
+            Some(chains) => {
+                let (epoch, active) = chains.range_of(id).ok_or_else(no_range)?;
+                let peer = |link: &Link| Some((chains.peer(link.store)?.clone(), link.serving));
+                (Some(epoch), active.chain.iter().filter_map(peer).collect())
+            }
+            None => {
+                let located = Box::pin(self.locate(id, chordata_protocol::Policy::Finger)).await?;
+                (None, vec![(located.owner, true)])
+            }
+        };
+        let asked = peers.into_iter().map(|(peer, serving): (Peer, bool)| async move {
+            let copy = self.copy(&peer.address, key.clone()).await;
+            (peer, serving, copy)
+        });
+        Ok(Replicas { epoch, replicas: join_all(asked).await })
+    }
+
+    /// What any replica of a key has: perhaps an older value, or one that will not last. Answers as long as one of them
+    /// can be reached.
+    ///
+    /// # Errors
+    /// Bad input, or none of them could be reached.
+    pub async fn get_any(&self, key: Key) -> Result<Answer<Option<Record>>, Failure> {
+        key.check(self.space())?;
+        let trace = self.shared.config.trace;
+        let read = async |node: &Address, route: Route, limit: Duration| {
+            let options = Options { route, trace, level: Level::Any, ..Options::default() };
+            let answer = self.pool().client(node).get(within(limit), key.clone(), options).await;
+            Ok::<_, Failure>(answer.map_err(|error| Failure::from_call(error).of_reading())??)
+        };
+        if let Routing::Entry(policy) = self.shared.config.routing {
+            return read(&self.entry(), Route::Entry(policy), self.shared.config.patience).await;
+        }
+        let entries = self.shared.entries.lock().clone();
+        let (_, status) = Box::pin(crate::first_to_answer(self.pool(), &entries, STATUS_WITHIN)).await?;
+        let Some(view) = status.chain.and_then(|chain| chain.view) else {
+            return Box::pin(self.get(key)).await;
+        };
+        let (_, active) = view.range_of(key.id(self.space())).ok_or_else(no_range)?;
+        let mut peers: Vec<&Peer> = active.chain.iter().filter_map(|link| view.peer(link.store)).collect();
+        // Not always the same one: any of them will do.
+        if !peers.is_empty() {
+            let first = fastrand::usize(..peers.len());
+            peers.rotate_left(first);
+        }
+        let mut failure = no_range();
+        for peer in peers {
+            match read(&peer.address, Route::Direct, ANY_WITHIN).await {
+                Ok(answer) => return Ok(answer),
+                Err(reason) => failure = reason,
+            }
+        }
+        Err(failure)
+    }
+
     /// One page of the keys that a node serves.
     ///
     /// # Errors
@@ -152,4 +265,8 @@ impl Client {
         let answer = self.shared.pool.client(node).scan(within(STATUS_WITHIN), options).await;
         Ok(answer.map_err(|error| Failure::from_call(error).of_reading())??)
     }
+}
+
+fn no_range() -> Failure {
+    Failure::Unavailable("no node says which replicas the key has".to_owned())
 }

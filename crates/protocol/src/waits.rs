@@ -27,6 +27,8 @@ pub const AWAITS: &[Awaits] = &[
     ("scan", &[]),
     ("fingers", &[]),
     ("status", &[]),
+    ("copy", &[]),
+    ("copies", &[]),
     ("depart", &["propose"]),
     ("forget", &["propose"]),
     ("recover", &["accept_loss"]),

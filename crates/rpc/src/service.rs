@@ -36,11 +36,46 @@ pub struct Options {
     pub trace: bool,
     /// A write's name, if it may be sent again. Of many writes the first has this sequence, the others those behind it.
     pub by: Option<WriteId>,
+    /// How fresh what `get` answers must be. Nothing else heeds it.
+    pub level: Level,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { route: Route::Entry(Policy::Finger), trace: false, by: None }
+        Options { route: Route::Entry(Policy::Finger), trace: false, by: None, level: Level::Linearizable }
+    }
+}
+
+/// How fresh a read must be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Level {
+    /// What was written last, by whomever.
+    #[default]
+    Linearizable,
+    /// What any replica of the key holds, also one that is being filled or has no lease: perhaps an older value,
+    /// perhaps one that will not last, perhaps nothing yet.
+    Any,
+}
+
+impl std::fmt::Display for Level {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Level::Linearizable => "linearizable",
+            Level::Any => "any",
+        })
+    }
+}
+
+impl std::str::FromStr for Level {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Level, String> {
+        match text {
+            "linearizable" => Ok(Level::Linearizable),
+            "any" => Ok(Level::Any),
+            _ => Err(format!("{text:?} is no level: linearizable, any")),
+        }
     }
 }
 
@@ -398,6 +433,108 @@ pub enum Role {
     Syncing,
 }
 
+/// The first 16 bytes of a value's BLAKE3 hash.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ValueHash(pub [u8; 16]);
+
+impl ValueHash {
+    /// Of these bytes.
+    pub fn of(value: &[u8]) -> ValueHash {
+        let mut hash = [0; 16];
+        hash.copy_from_slice(&blake3::hash(value).as_bytes()[..16]);
+        ValueHash(hash)
+    }
+}
+
+impl std::fmt::Display for ValueHash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl std::fmt::Debug for ValueHash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// Digits for people, 16 bytes on the wire.
+impl Serialize for ValueHash {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.collect_str(self)
+        } else {
+            self.0.serialize(serializer)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for ValueHash {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<ValueHash, D::Error> {
+        if deserializer.is_human_readable() {
+            let text = String::deserialize(deserializer)?;
+            let number = u128::from_str_radix(&text, 16).ok().filter(|_| text.len() == 32);
+            let number =
+                number.ok_or_else(|| serde::de::Error::custom("a hash has 32 hexadecimal digits"))?;
+            Ok(ValueHash(number.to_be_bytes()))
+        } else {
+            <[u8; 16]>::deserialize(deserializer).map(ValueHash)
+        }
+    }
+}
+
+/// What a node's store has under a key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Held {
+    /// Nothing.
+    Nothing,
+    /// A value.
+    Value {
+        /// Which write stored it.
+        version: Version,
+        /// What it is.
+        hash: ValueHash,
+        /// How long it is.
+        bytes: u64,
+    },
+    /// A record whose checksum is wrong. It is never served.
+    Damaged,
+}
+
+/// What a node itself has of a key, whether or not it may serve it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct KeyCopy {
+    /// What its store has.
+    pub held: Held,
+    /// Is there a write of the key that this node does not know to be committed?
+    pub dirty: bool,
+    /// Its replica of the key's range; none: it has none, or the cluster has no chains.
+    pub replica: Option<ReplicaStatus>,
+}
+
+/// Which part of what a node has to list.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CopiesOptions {
+    /// Keys of these identifiers.
+    pub range: Range,
+    /// Begin behind this one.
+    pub after: Option<Key>,
+    /// At most this many; the server may send fewer.
+    pub limit: u32,
+}
+
+/// Some of what a node has, in the order of the identifiers from the range's low end on, as it was at one moment.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CopiesPage {
+    /// Keys with what is there; never nothing.
+    pub copies: Vec<(Key, Held)>,
+    /// Are there more behind the last?
+    pub more: bool,
+    /// The node's replica of the range's high end at that moment; none: it has none.
+    pub replica: Option<ReplicaStatus>,
+}
+
 /// For clients. Every method is one call and one answer; see the module's words on recursion.
 #[tarpc::service]
 pub trait Chordata {
@@ -445,6 +582,10 @@ pub trait Chordata {
     async fn forget(id: Id) -> Result<(), Error>;
     /// An operator accepts that acknowledged writes may be lost where no complete copy is left.
     async fn recover() -> Result<(), Error>;
+    /// What this node itself has of a key, whether or not it may serve it.
+    async fn copy(key: Key) -> Result<KeyCopy, Error>;
+    /// Some of what this node itself has, whether or not it may serve it.
+    async fn copies(options: CopiesOptions) -> Result<CopiesPage, Error>;
 }
 
 /// For other nodes. Every method is answered from this node's own state.

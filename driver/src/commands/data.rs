@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Read};
 use chordata_client::{Client, Routing};
 use chordata_protocol::procedure::lookup::Hop;
 use chordata_protocol::{Address, Key, Outcome as KeyOutcome, Policy, Space, Value, Version};
-use chordata_rpc::service::{Answer, ScanOptions, Trip};
+use chordata_rpc::service::{Answer, Level, ScanOptions, Trip};
 use serde::Serialize;
 
 use crate::commands::look::{hop_table, resolve_node};
@@ -29,6 +29,27 @@ pub(crate) struct RouteArguments {
     /// Show every node that was asked on the way
     #[arg(long)]
     trace: bool,
+}
+
+/// How a request is routed, and how fresh what it reads must be.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ReadArguments {
+    #[command(flatten)]
+    route: RouteArguments,
+    /// linearizable: what was written last. any: what any replica of the key has, which may be old, or a write that is
+    /// still on its way; it is answered even where a majority of the cluster is gone
+    #[arg(long, default_value_t = Level::Linearizable)]
+    level: Level,
+}
+
+/// How a request is routed; writes have one level.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct WriteArguments {
+    #[command(flatten)]
+    route: RouteArguments,
+    /// linearizable or any: it makes no difference for writes, which every replica stores in one order
+    #[arg(long, default_value_t = Level::Linearizable)]
+    level: Level,
 }
 
 impl RouteArguments {
@@ -120,7 +141,7 @@ pub(crate) struct PutArguments {
     #[arg(long)]
     if_absent: bool,
     #[command(flatten)]
-    route: RouteArguments,
+    write: WriteArguments,
 }
 
 impl PutArguments {
@@ -134,7 +155,12 @@ impl PutArguments {
             Value::from(self.value.as_str())
         };
         let connection = context.target.connect(context.output).await?;
-        let client = self.route.client(&connection).await?;
+        let client = self.write.route.client(&connection).await?;
+        if self.write.level == Level::Any {
+            context.output.remark(
+                "--level any changes nothing for put: every replica stores a write before it is done",
+            );
+        }
         let key = parse_key(&self.key, client.space())?;
         let answer = if self.if_absent || self.if_version.is_some() {
             client.compare_and_swap(key.clone(), self.if_version, Some(value)).await?
@@ -153,7 +179,7 @@ pub(crate) struct GetArguments {
     /// The key; @0x2a or @42 is a literal id, @@x the key @x
     key: String,
     #[command(flatten)]
-    route: RouteArguments,
+    read: ReadArguments,
 }
 
 #[derive(Debug, Serialize)]
@@ -172,9 +198,12 @@ impl GetArguments {
     /// Prints a value.
     pub(crate) async fn run(&self, context: &Context) -> Outcome {
         let connection = context.target.connect(context.output).await?;
-        let client = self.route.client(&connection).await?;
+        let client = self.read.route.client(&connection).await?;
         let key = parse_key(&self.key, client.space())?;
-        let answer = client.get(key.clone()).await?;
+        let answer = match self.read.level {
+            Level::Linearizable => client.get(key.clone()).await?,
+            Level::Any => Box::pin(client.get_any(key.clone())).await?,
+        };
         let Trip { owner, hops, timeouts, path } = answer.trip;
         if !path.is_empty() && !context.output.json {
             eprint!("{}", hop_table(&path, client.space()));

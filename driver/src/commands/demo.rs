@@ -6,14 +6,17 @@ use std::time::{Duration, Instant};
 
 use chordata_client::look::View;
 use chordata_client::{Client, Config};
-use chordata_protocol::{Address, Policy, Space};
+use chordata_protocol::{Address, Durability, Policy, Space};
+use chordata_server::settings::{ConsistencySetting, DurabilitySetting};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::commands::chains::Chains;
 use crate::commands::look::{Nodes, fingers_of};
 use crate::commands::replay::show_run;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::input;
+use crate::inventory::REPLICATION;
 use crate::local::{Server, Servers};
 use crate::replay::{Entry, Plan, Summary};
 use crate::report;
@@ -39,6 +42,15 @@ pub(crate) struct DemoArguments {
     /// Size of the ring in bits, 3 to 160
     #[arg(long, default_value_t = Space::BITS_MAX, value_parser = clap::value_parser!(u8).range(3..=160))]
     bits: u8,
+    /// How the servers keep data: in one copy (single), or in copies of every key on several servers (chain)
+    #[arg(long, value_enum, default_value = "single")]
+    consistency: ConsistencySetting,
+    /// Copies of each key, with --consistency chain: 1 to 16 [default: 3]
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u8).range(1..=16))]
+    replication: Option<u8>,
+    /// When a write is on disk, with --consistency chain [default: interval]
+    #[arg(long, value_enum)]
+    durability: Option<DurabilitySetting>,
     /// How servers look owners up: finger, one-hop, successor or random
     #[arg(long, default_value_t = Policy::Finger)]
     policy: Policy,
@@ -58,6 +70,14 @@ fn free_ports() -> impl Iterator<Item = u16> {
 impl DemoArguments {
     /// Runs the demo.
     pub(crate) async fn run(&self, context: &Context) -> Outcome {
+        let is_single = self.consistency == ConsistencySetting::Single;
+        for (flag, is_given) in
+            [("--replication", self.replication.is_some()), ("--durability", self.durability.is_some())]
+        {
+            if is_single && is_given {
+                return Err(Failure::input(format!("{flag} is for chains: say --consistency chain as well")));
+            }
+        }
         let space = Space::new(self.bits).unwrap_or_default();
         let lines = self.lines(space)?;
         let mut servers = Servers::new(self.keep)?;
@@ -97,7 +117,7 @@ impl DemoArguments {
         let mut ports = free_ports();
         while servers.addresses().len() < usize::from(self.nodes) {
             let port = ports.next().ok_or_else(|| Failure::failed("no port from 18861 on is free"))?;
-            let server = match Server::start(servers, port, self.bits).await {
+            let server = match Server::start(servers, port, &self.arguments(servers, port)).await {
                 Ok(server) => server,
                 // Somebody else was quicker.
                 Err(Failure::Failed(reason)) if reason.contains("is in use") => continue,
@@ -121,6 +141,10 @@ impl DemoArguments {
         ));
         output.show(&Nodes::new(&view, space));
         output.remark("");
+        if let Some(chains) = Chains::new(&view, space) {
+            output.show(&chains);
+            output.remark("");
+        }
         output.show(&fingers_of(&client, addresses[0].clone()).await?);
         output.remark("");
         let connection = Connection::of_client(client);
@@ -141,6 +165,29 @@ impl DemoArguments {
         summary.judge().and(held)
     }
 
+    /// How data is kept on disk; none: it is not.
+    fn kept(&self) -> Option<DurabilitySetting> {
+        let kept = self.durability.unwrap_or(DurabilitySetting::Interval);
+        let is_chain = self.consistency == ConsistencySetting::Chain;
+        Some(kept).filter(|kept| is_chain && *kept != DurabilitySetting::Memory)
+    }
+
+    /// What a server on this port is told.
+    fn arguments(&self, servers: &Servers, port: u16) -> Vec<String> {
+        let mut arguments = vec!["--bits".to_owned(), self.bits.to_string()];
+        if self.consistency == ConsistencySetting::Chain {
+            let factor = self.replication.unwrap_or(REPLICATION);
+            let kept = self.kept();
+            let name = kept.map_or(Durability::Memory, Durability::from).name();
+            arguments.extend(["--consistency", "chain", "--durability", name].map(str::to_owned));
+            arguments.extend(["--replication".to_owned(), factor.to_string()]);
+            if kept.is_some() {
+                arguments.extend(["--data".to_owned(), servers.data(port).display().to_string()]);
+            }
+        }
+        arguments
+    }
+
     fn leave(&self, context: &Context, servers: Servers) -> Outcome {
         let addresses = servers.addresses();
         let pids: Vec<String> = servers.pids().iter().map(u32::to_string).collect();
@@ -148,7 +195,8 @@ impl DemoArguments {
         State::of_user()?.remember(&Last::Node(first.clone()))?;
         let directory = servers.leave();
         context.output.remark(&format!(
-            "\nThe servers are left running, with their logs in {}.\n  talk to them:  chordata --node {first} put KEY VALUE\n                 chordata --node {first} lookup KEY --trace\n  stop them:     kill {}",
+            "\nThe servers are left running, with their logs{} in {}.\n  talk to them:  chordata --node {first} put KEY VALUE\n                 chordata --node {first} lookup KEY --trace\n  stop them:     kill {}",
+            if self.kept().is_some() { " and data" } else { "" },
             directory.display(),
             pids.join(" ")
         ));

@@ -9,6 +9,7 @@ use chordata_server::settings::with_port;
 use serde::Serialize;
 
 use crate::commands::data::parse_key;
+use crate::commands::replicas::ReplicaTable;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::report::{self, Report, short_id, table};
@@ -143,6 +144,9 @@ pub(crate) struct LookupArguments {
     /// Begin at this node (a number, a host's name or HOST:PORT)
     #[arg(long, value_name = "NODE")]
     from: Option<String>,
+    /// Ask every replica of the key what it has: role, version, hash of the value. Exit code 1 when they disagree
+    #[arg(long, conflicts_with_all = ["trace", "policy", "from"])]
+    replicas: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -182,6 +186,11 @@ impl LookupArguments {
         } else {
             parse_key(&self.key, space)?
         };
+        if self.replicas {
+            let replicas = ReplicaTable::of(&connection.client, &key, key.to_string()).await?;
+            context.output.show(&replicas);
+            return if replicas.agrees() { Ok(()) } else { Err(Failure::Said) };
+        }
         let client = match &self.from {
             None => connection.client.clone(),
             Some(from) => {

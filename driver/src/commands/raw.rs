@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use chordata_client::Failure as ClientFailure;
-use chordata_protocol::{Id, Key, Placement, Policy, Space, Value, Version};
-use chordata_rpc::service::{Joiner, Options, Route, ScanOptions};
+use chordata_protocol::{Id, Key, Placement, Policy, Range, Space, Value, Version};
+use chordata_rpc::service::{CopiesOptions, Joiner, Options, Route, ScanOptions};
 use chordata_rpc::{ChordataStub, within};
 use chordata_server::settings::with_port;
 use clap::CommandFactory;
@@ -20,7 +20,7 @@ use crate::suggest;
 const WITHIN: Duration = Duration::from_secs(60);
 
 /// Methods with their arguments, as help shows them.
-const METHODS: [(&str, &str); 18] = [
+const METHODS: [(&str, &str); 22] = [
     ("put", "KEY VALUE"),
     ("get", "KEY"),
     ("get_node", "NUMBER ATTRIBUTE"),
@@ -38,6 +38,10 @@ const METHODS: [(&str, &str); 18] = [
     ("fingers", ""),
     ("depart", ""),
     ("status", ""),
+    ("forget", "ID"),
+    ("recover", ""),
+    ("copy", "KEY"),
+    ("copies", "LOW-ID HIGH-ID [LIMIT]"),
     ("methods", ""),
 ];
 
@@ -105,7 +109,7 @@ impl RpcArguments {
 
     /// None: the arguments do not fit the method.
     async fn call(&self, stub: &ChordataStub, space: Space, arguments: &[&str]) -> Outcome<Option<Json>> {
-        let options = Options { route: Route::Entry(Policy::Finger), trace: true, by: None };
+        let options = Options { route: Route::Entry(Policy::Finger), trace: true, ..Options::default() };
         let limit = within(WITHIN);
         Ok(Some(match (self.method.as_str(), arguments) {
             ("put", [key, value]) => {
@@ -145,9 +149,8 @@ impl RpcArguments {
                 each(stub.get_many(limit, keys?, options).await.map_err(ClientFailure::from_call)?)?
             }
             ("scan", rest) if rest.len() < 2 => {
-                let count = rest.first().map_or(Ok(1000), |text| text.parse());
-                let count = count.map_err(|_| Failure::input(format!("{:?} is no limit", rest[0])))?;
-                let options = ScanOptions { limit: count, values: true, ..ScanOptions::default() };
+                let limit_of_keys = parse_limit(rest.first().copied())?;
+                let options = ScanOptions { limit: limit_of_keys, values: true, ..ScanOptions::default() };
                 answer!(stub.scan(limit, options))?
             }
             ("find", [id, policy @ ..]) if policy.len() < 2 => {
@@ -161,6 +164,15 @@ impl RpcArguments {
             ("fingers", []) => answer!(stub.fingers(limit))?,
             ("depart", []) => answer!(stub.depart(limit))?,
             ("status", []) => answer!(stub.status(limit))?,
+            ("forget", [id]) => answer!(stub.forget(limit, parse_id(id, space)?))?,
+            ("recover", []) => answer!(stub.recover(limit))?,
+            ("copy", [key]) => answer!(stub.copy(limit, parse_key(key, space)?))?,
+            ("copies", [low, high, rest @ ..]) if rest.len() < 2 => {
+                let range = Range { low: parse_id(low, space)?, high: parse_id(high, space)? };
+                let options =
+                    CopiesOptions { range, after: None, limit: parse_limit(rest.first().copied())? };
+                answer!(stub.copies(limit, options))?
+            }
             _ => return Ok(None),
         }))
     }
@@ -168,6 +180,11 @@ impl RpcArguments {
 
 fn parse_id(text: &str, space: Space) -> Outcome<Id> {
     space.parse(text.strip_prefix('@').unwrap_or(text)).map_err(Failure::input)
+}
+
+fn parse_limit(text: Option<&str>) -> Outcome<u32> {
+    let Some(text) = text else { return Ok(1000) };
+    text.parse().map_err(|_| Failure::input(format!("{text:?} is no limit")))
 }
 
 fn parse_policy(text: Option<&str>) -> Outcome<Policy> {

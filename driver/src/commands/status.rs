@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use chordata_client::look::View;
-use chordata_protocol::{Address, Id, Space};
-use chordata_rpc::service::Status;
+use chordata_protocol::{Address, Id, Peer, Space};
+use chordata_rpc::service::{Role, Status};
 use serde::Serialize;
 
+use crate::commands::chains::{Chains, Roles};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::report::{self, Report, short_id, table};
@@ -21,7 +22,12 @@ struct Health {
     healthy: bool,
     nodes: Vec<Row>,
     dead: Vec<Dead>,
+    /// Hosts of the inventory that do not answer, and that the cluster does not know.
+    outside: Vec<Outside>,
     problems: Vec<String>,
+    chains: Option<Chains>,
+    /// Ranges of which no serving replica answers.
+    unserved: usize,
     #[serde(skip)]
     space: Space,
 }
@@ -37,6 +43,15 @@ struct Row {
     uptime_seconds: u64,
     keys: u64,
     bytes: u64,
+    /// Its parts in chains; none where there are no chains.
+    roles: Option<Roles>,
+}
+
+/// A host that is no member.
+#[derive(Debug, Serialize)]
+struct Outside {
+    name: Option<String>,
+    address: Address,
 }
 
 /// A node that does not answer, and the arc that it held.
@@ -50,6 +65,20 @@ struct Dead {
 }
 
 fn state(status: &Status) -> &'static str {
+    if let Some(chain) = status.chain.as_ref().filter(|_| status.member) {
+        let mut replicas = chain.replicas.iter();
+        return if chain.replicas.is_empty() {
+            "no replicas"
+        } else if replicas.clone().any(|replica| replica.wedged) {
+            "changing"
+        } else if replicas.clone().any(|replica| replica.role == Role::Syncing) {
+            "being filled"
+        } else if replicas.all(|replica| replica.leased) {
+            "ok"
+        } else {
+            "no lease"
+        };
+    }
     match (status.member, status.serving.is_some(), status.handing_over) {
         (false, _, _) => "joining",
         (true, false, _) => "waiting for keys",
@@ -75,25 +104,43 @@ impl Health {
             uptime_seconds: status.uptime.as_secs(),
             keys: status.keys,
             bytes: status.bytes,
+            roles: status.chain.as_ref().map(Roles::of),
         });
         let dead = dead(view, space, &name);
+        let outside = view.silent.iter().filter(|(address, _)| !view.belongs(address));
+        let outside = outside.map(|(address, _)| Outside { name: name(address), address: address.clone() });
+        let outside = outside.collect();
         let mut problems: Vec<String> =
             view.problems().into_iter().filter(|problem| !problem.contains("does not answer")).collect();
         problems.sort();
-        Health { healthy: dead.is_empty() && view.is_whole(), nodes: nodes.collect(), dead, problems, space }
+        let healthy = dead.is_empty() && view.is_whole();
+        let chains = Chains::new(view, space);
+        Health {
+            healthy,
+            nodes: nodes.collect(),
+            dead,
+            outside,
+            problems,
+            chains,
+            unserved: view.unserved().len(),
+            space,
+        }
     }
 }
 
-/// Nodes that do not answer the driver, or that live nodes call silent, with the arcs that they held: from the live
-/// member before them to themselves.
+/// Nodes that do not answer the driver, and that live nodes call silent or chains have as members, with the arcs that
+/// they held: from the live member before them to themselves.
 fn dead(view: &View, space: Space, name: &dyn Fn(&Address) -> Option<String>) -> Vec<Dead> {
     let answers = |address: &Address| view.nodes.iter().any(|status| status.me.address == *address);
-    let mut ids: BTreeMap<Address, Option<Id>> =
-        view.silent.iter().map(|(address, _)| (address.clone(), None)).collect();
-    for peer in view.nodes.iter().flat_map(|status| &status.silent) {
-        if !answers(&peer.address) {
-            ids.insert(peer.address.clone(), Some(peer.id));
-        }
+    let silent = view.silent.iter().filter(|(address, _)| view.belongs(address));
+    let mut ids: BTreeMap<Address, Option<Id>> = silent.map(|(address, _)| (address.clone(), None)).collect();
+    // Where there are chains, their members are agreed on: one that was forgotten is missed by nobody.
+    let known: Vec<&Peer> = match view.chains() {
+        Some(chains) => chains.members.values().map(|member| &member.peer).collect(),
+        None => view.nodes.iter().flat_map(|status| &status.silent).collect(),
+    };
+    for peer in known.into_iter().filter(|peer| !answers(&peer.address)) {
+        ids.insert(peer.address.clone(), Some(peer.id));
     }
     let members = view.members();
     let before = |id: Id| {
@@ -118,7 +165,8 @@ impl Report for Health {
     fn text(&self) -> String {
         let named = |name: &Option<String>| name.clone().unwrap_or_else(|| "-".to_owned());
         let rows = self.nodes.iter().map(|row| {
-            vec![
+            let roles = row.roles.map(Roles::text);
+            let cells = vec![
                 row.number.map_or("-".to_owned(), |number| number.to_string()),
                 named(&row.name),
                 row.address.to_string(),
@@ -128,14 +176,28 @@ impl Report for Health {
                 row.bytes.to_string(),
                 format!("{} s", row.uptime_seconds),
                 row.version.clone(),
-            ]
+            ];
+            cells.into_iter().chain(roles).collect()
         });
-        let headings = ["number", "name", "address", "id", "state", "keys", "bytes", "up", "version"];
+        let mut headings = vec!["number", "name", "address", "id", "state", "keys", "bytes", "up", "version"];
+        if self.chains.is_some() {
+            headings.push("roles");
+        }
         let mut text = table(&headings, rows);
+        if let Some(chains) = &self.chains {
+            text += &format!("\n{}\n", chains.text());
+        }
         for dead in &self.dead {
+            let end = match (self.chains.is_some(), self.unserved) {
+                (true, 0) => "other replicas serve its keys. If it will not come back: `chordata forget`",
+                (true, _) => {
+                    "some keys have no other replica: start it again, or see `chordata recover --help`"
+                }
+                (false, _) => "what it stored is lost, as there is one copy of each key",
+            };
             let held = match dead.arc {
                 Some((low, high)) => format!(
-                    "held the arc ({}, {}], {:.1} % of the ring; what it stored is lost until replicas are built",
+                    "held the arc ({}, {}], {:.1} % of the ring; {end}",
                     short_id(low, self.space),
                     short_id(high, self.space),
                     dead.share * 100.0
@@ -144,12 +206,16 @@ impl Report for Health {
             };
             text += &format!("DEAD  {} {}: {held}\n", named(&dead.name), dead.address);
         }
+        for Outside { name, address } in &self.outside {
+            text += &format!("{} {address} is no member of the cluster, and does not answer\n", named(name));
+        }
         for problem in &self.problems {
             text += &format!("{problem}\n");
         }
         let nodes = report::count(self.nodes.len(), "node");
         text + &if self.healthy {
-            format!("healthy: {nodes}, one ring, in order, everything served\n")
+            let chains = if self.chains.is_some() { ", every range with all its replicas" } else { "" };
+            format!("healthy: {nodes}, one ring, in order, everything served{chains}\n")
         } else {
             format!(
                 "not healthy: {nodes} answer, {} dead, {}\n",

@@ -3,16 +3,20 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use chordata_protocol::{Placement, Space};
+use chordata_protocol::{Durability, Placement, Space};
 use toml::Spanned;
 
 use super::document::{Reader, Section};
 use super::layer::{accept, checked_text, install_dir, local_path, resolved};
 use super::rules;
+use crate::suggest::problem;
 
 /// Entries in a server's successor list, unless another number is given: a ring heals when all but one of them die
 /// together.
 pub(crate) const SUCCESSORS: u8 = 4;
+
+/// Copies of each key in chains, unless another number is given.
+pub(crate) const REPLICATION: u8 = 3;
 
 /// Hosts worked on at once, unless another number is given: what an SSH gateway tolerates.
 pub(crate) const PARALLEL: usize = 10;
@@ -31,11 +35,29 @@ pub(crate) struct ClusterOptions {
     pub successors: u8,
     /// Where a server without a fixed id joins; never `Fixed`.
     pub placement: Placement,
+    /// How data is kept in chains; none: in single copies, in memory.
+    pub chains: Option<ChainOptions>,
     /// Hosts worked on at once.
     pub parallel: usize,
     /// Server binaries to upload by architecture (what `uname -m` says); for others the driver's own choice. May
     /// begin with `~`.
     pub binaries: BTreeMap<String, PathBuf>,
+}
+
+/// How a cluster keeps its data in chains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ChainOptions {
+    /// Copies of each key.
+    pub replication: u8,
+    /// When a write is on disk.
+    pub durability: Durability,
+}
+
+impl Default for ChainOptions {
+    /// Who deploys servers wants acknowledged writes to outlive a power cut.
+    fn default() -> ChainOptions {
+        ChainOptions { replication: REPLICATION, durability: Durability::Sync }
+    }
 }
 
 impl Default for ClusterOptions {
@@ -46,6 +68,7 @@ impl Default for ClusterOptions {
             space: Space::default(),
             successors: SUCCESSORS,
             placement: Placement::Bisect,
+            chains: None,
             parallel: PARALLEL,
             binaries: BTreeMap::new(),
         }
@@ -83,11 +106,48 @@ impl Cluster {
                 placement: reader
                     .choice(section, "placement", &placements)
                     .map_or(default.placement, Spanned::into_inner),
+                chains: chains(reader, section),
                 parallel: parallel.map_or(default.parallel, |parallel| parallel.into_inner().into()),
                 binaries: binaries(reader, section, base),
             },
         }
     }
+}
+
+/// `consistency`, and what goes with chains only.
+fn chains(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<ChainOptions> {
+    let consistency = reader.choice(section, "consistency", &[("single", false), ("chain", true)]);
+    let replication = reader.number(section, "replication", 1..=16);
+    let levels = Durability::ALL.map(|durability| (durability.name(), durability));
+    let durability = reader.choice(section, "durability", &levels);
+    let default = ChainOptions::default();
+    let chains = ChainOptions {
+        replication: replication
+            .as_ref()
+            .and_then(|factor| u8::try_from(*factor.get_ref()).ok())
+            .unwrap_or(default.replication),
+        durability: durability.as_ref().map_or(default.durability, |durability| *durability.get_ref()),
+    };
+    match consistency.map(Spanned::into_inner) {
+        Some(true) => return Some(chains),
+        // Another mistake, which was told.
+        None if section.value("consistency").is_some() => return None,
+        Some(false) | None => {}
+    }
+    let spans = [
+        ("replication", replication.map(|factor| factor.span())),
+        ("durability", durability.map(|durability| durability.span())),
+    ];
+    for (key, span) in spans {
+        if let Some(span) = span {
+            let message = format!("`{key}` in [cluster] is for chains, and this cluster keeps single copies");
+            reader.problem(
+                problem(message, span, "")
+                    .with_help("add consistency = \"chain\" for replicas of every key, or remove this line"),
+            );
+        }
+    }
+    None
 }
 
 fn binaries(reader: &mut Reader<'_>, section: &Section<'_>, base: &Path) -> BTreeMap<String, PathBuf> {

@@ -11,6 +11,9 @@ pub(super) const CLUSTER: &[&str] = &[
     "bits",
     "successors",
     "placement",
+    "consistency",
+    "replication",
+    "durability",
     "install_dir",
     "parallel",
     "binaries",
@@ -53,7 +56,7 @@ pub(super) const HOST: &[&str] = &[
 ];
 
 /// What other tools, and people, call them.
-const ALIASES: [(&str, &str); 16] = [
+const ALIASES: [(&str, &str); 19] = [
     ("username", "user"),
     ("ansible_user", "user"),
     ("login", "user"),
@@ -70,10 +73,13 @@ const ALIASES: [(&str, &str); 16] = [
     ("rpc_port", "listen_port"),
     ("tags", "labels"),
     ("config", "settings"),
+    ("replicas", "replication"),
+    ("copies", "replication"),
+    ("replication_factor", "replication"),
 ];
 
 /// Settings of the server that the inventory sets itself, and what to use instead.
-const SETTINGS_ELSEWHERE: [(&str, &str); 12] = [
+const SETTINGS_ELSEWHERE: [(&str, &str); 15] = [
     ("listen", "set `bind` and `listen_port` of the host"),
     ("bind", "set `bind` of the host"),
     ("port", "set `listen_port` of the host"),
@@ -83,6 +89,9 @@ const SETTINGS_ELSEWHERE: [(&str, &str); 12] = [
     ("bits", "set `bits` in [cluster]: it is the same for all"),
     ("successors", "set `successors` in [cluster]: it is the same for all"),
     ("placement", "set `placement` in [cluster]: it is the same for all"),
+    ("consistency", "set `consistency` in [cluster]: it is the same for all"),
+    ("replication", "set `replication` in [cluster]: it is the same for all"),
+    ("durability", "set `durability` in [cluster]: it is the same for all"),
     ("insecure", "set `insecure` in [cluster]: it is the same for all"),
     ("secret", "set `secret_file` in [cluster]: it is the same for all"),
     ("secret_file", "set `secret_file` in [cluster]: it is the same for all"),

@@ -7,9 +7,9 @@ fn help_shows_the_commands_in_four_groups_with_the_exit_codes() {
     let home = tempfile::tempdir().unwrap();
     let ran = run(home.path(), &["--help"]).exits(0).says("Exit codes: 0 done");
     let groups: [(&str, &[&str]); 4] = [
-        ("Cluster:", &["demo", "up", "down", "destroy", "status"]),
+        ("Cluster:", &["demo", "up", "down", "destroy", "status", "forget", "recover"]),
         ("Data:", &["put", "get", "delete", "keys", "replay"]),
-        ("Look:", &["nodes", "lookup", "fingers"]),
+        ("Look:", &["nodes", "lookup", "fingers", "audit"]),
         ("Raw:", &["rpc", "serve", "completions"]),
     ];
     let mut rest = ran.out.as_str();

@@ -13,6 +13,29 @@ fn a_wrong_inventory_is_exit_code_2_with_the_place_and_the_reason() {
         ("[[host]]\nname = \"a\"\nssh = \"-oProxyCommand=x\"\n", "ring.toml:3:7", "take it for an option"),
         ("[[host]\nname = \"a\"\n", "ring.toml:1:8", "unclosed"),
         ("[cluster]\n", "ring.toml", "lists no hosts"),
+        (
+            "[cluster]\nconsistency = \"chian\"\n[[host]]\nname = \"a\"\n",
+            "ring.toml:2:15",
+            "`consistency` is `single` or `chain`",
+        ),
+        (
+            "[cluster]\nconsistency = \"chain\"\nreplication = 17\n[[host]]\nname = \"a\"\n",
+            "ring.toml:3:15",
+            "from 1 to 16",
+        ),
+        (
+            "[cluster]\nconsistency = \"chain\"\ndurability = \"always\"\n[[host]]\nname = \"a\"\n",
+            "ring.toml:3:14",
+            "`memory`, `interval` or `sync`",
+        ),
+        ("[cluster]\nreplication = 3\n[[host]]\nname = \"a\"\n", "ring.toml:2:15", "consistency = \"chain\""),
+        ("[cluster]\nreplicas = 3\n[[host]]\nname = \"a\"\n", "ring.toml:2:1", "did you mean `replication`?"),
+        ("[defaults]\ndurability = \"sync\"\n[[host]]\nname = \"a\"\n", "ring.toml:2:1", "in [cluster]"),
+        (
+            "[[host]]\nname = \"a\"\nsettings = { durability = \"sync\" }\n",
+            "ring.toml:3:",
+            "set `durability` in [cluster]",
+        ),
     ] {
         std::fs::write(home.path().join("ring.toml"), text).unwrap();
         for command in [&["nodes"][..], &["get", "k"], &["status"]] {

@@ -67,11 +67,33 @@ fn as_json_the_demo_prints_nothing_else() {
 }
 
 #[test]
+fn the_demo_shows_chains_and_who_holds_what() {
+    let _alone = alone();
+    let home = tempfile::tempdir().unwrap();
+    for durability in ["memory", "sync"] {
+        let chain = ["demo", "--consistency", "chain", "--replication", "2", "--durability", durability];
+        run(home.path(), &chain)
+            .exits(0)
+            .says("30 of 30 gets right")
+            .says(&format!("chains: 2 replicas of every key, durability {durability}"))
+            .says("HEAD → TAIL")
+            .says("2 of 2");
+    }
+}
+
+#[test]
 fn impossible_demos_are_refused_before_anything_starts() {
     let home = tempfile::tempdir().unwrap();
-    for arguments in [&["demo", "--nodes", "0"][..], &["demo", "--nodes", "65"], &["demo", "--bits", "2"]] {
+    for arguments in [
+        &["demo", "--nodes", "0"][..],
+        &["demo", "--nodes", "65"],
+        &["demo", "--bits", "2"],
+        &["demo", "--consistency", "chain", "--replication", "17"],
+        &["demo", "--consistency", "chain", "--durability", "always"],
+    ] {
         run(home.path(), arguments).exits(2);
     }
+    run(home.path(), &["demo", "--replication", "2"]).exits(2).remarks("--consistency chain");
     std::fs::write(home.path().join("bad.txt"), "put a\n").unwrap();
     let ran = run(home.path(), &["demo", "--input", "bad.txt"]).exits(2).remarks("bad.txt:1:6");
     assert_eq!(pids(&ran.err), [0; 0]);

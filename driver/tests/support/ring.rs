@@ -19,10 +19,22 @@ pub(crate) struct Node {
     child: Child,
 }
 
+/// Ports that nobody listens on now, for servers that must come back at the same place.
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    listener.local_addr().unwrap().port()
+}
+
 impl Node {
     /// Starts it and waits until it is in a ring.
     fn start(home: &Path, log: &Path, join: Option<&str>, more: &[&str]) -> Node {
-        let mut command = chordata(home, &["serve", "--port", "0", "--cluster", CLUSTER]);
+        Node::start_at(home, log, 0, join, more)
+    }
+
+    /// The same at this port; 0 takes a free one.
+    fn start_at(home: &Path, log: &Path, port: u16, join: Option<&str>, more: &[&str]) -> Node {
+        let port = port.to_string();
+        let mut command = chordata(home, &["serve", "--port", &port, "--cluster", CLUSTER]);
         command.args(["--stabilize-ms", "100", "--finger-ms", "300"]).args(more);
         if let Some(join) = join {
             command.args(["--join", join]);
@@ -46,6 +58,13 @@ impl Node {
     /// Ends it as a crash would.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Ends it as somebody does who wants it to come back.
+    pub(crate) fn stop(&mut self) {
+        let pid = i32::try_from(self.child.id()).unwrap();
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM).unwrap();
         self.child.wait().unwrap();
     }
 
@@ -89,6 +108,35 @@ impl Ring {
             ring.becomes_whole();
         }
         ring
+    }
+
+    /// Starts that many servers with chains of so many replicas, each with a directory for its data at `N.data`, and
+    /// waits until all replicas serve.
+    pub(crate) fn with_chains(count: usize, replication: usize, durability: &str) -> Ring {
+        let home = tempfile::tempdir().unwrap();
+        let mut ring = Ring { nodes: Vec::new(), home };
+        for number in 0..count {
+            let node = ring.chain_node(number, free_port(), replication, durability);
+            ring.nodes.push(node);
+        }
+        ring.becomes_whole();
+        ring
+    }
+
+    fn chain_node(&self, number: usize, port: u16, replication: usize, durability: &str) -> Node {
+        let log = self.home.path().join(format!("{number}.log"));
+        let (replication, data) = (replication.to_string(), format!("{number}.data"));
+        let chains = ["--consistency", "chain", "--replication", &replication, "--durability", durability];
+        let more = [&chains[..], &["--data", &data]].concat();
+        let join = self.nodes.first().filter(|_| number > 0).map(|node| node.address.clone());
+        Node::start_at(self.home.path(), &log, port, join.as_deref(), &more)
+    }
+
+    /// Starts a server of chains again that has ended, at its old place, with its data.
+    pub(crate) fn start_again(&mut self, number: usize, replication: usize, durability: &str) {
+        let port = self.nodes[number].address.rsplit(':').next().expect("an address has a port");
+        let node = self.chain_node(number, port.parse().unwrap(), replication, durability);
+        self.nodes[number] = node;
     }
 
     /// Waits until `status` finds nothing wrong.

@@ -24,15 +24,7 @@ fn role(replica: &Replica) -> Role {
 impl Chain {
     /// How it is.
     pub(crate) fn status(&self, now: chordata_protocol::Time) -> ChainStatus {
-        let replicas = self.member.replicas().map(|replica| ReplicaStatus {
-            epoch: replica.epoch(),
-            range: replica.range(),
-            role: role(replica),
-            last: replica.last(),
-            committed: replica.committed(),
-            wedged: replica.is_wedged(),
-            leased: self.member.leased_until(replica.epoch()).is_some_and(|until| now < until),
-        });
+        let replicas = self.member.replicas().map(|replica| self.replica_status(replica, now));
         let voters = self.group.members().borrow().voters.keys().map(|NodeId(id)| StoreId(*id)).collect();
         ChainStatus {
             store: self.member.store(),
@@ -42,6 +34,27 @@ impl Chain {
             voters,
             replicas: replicas.collect(),
         }
+    }
+
+    fn replica_status(&self, replica: &Replica, now: chordata_protocol::Time) -> ReplicaStatus {
+        ReplicaStatus {
+            epoch: replica.epoch(),
+            range: replica.range(),
+            role: role(replica),
+            last: replica.last(),
+            committed: replica.committed(),
+            wedged: replica.is_wedged(),
+            leased: self.member.leased_until(replica.epoch()).is_some_and(|until| now < until),
+        }
+    }
+
+    /// The replica that holds an identifier, if this node has one, and how it is.
+    pub(crate) fn replica_at(
+        &self,
+        id: Id,
+        now: chordata_protocol::Time,
+    ) -> Option<(&Replica, ReplicaStatus)> {
+        self.member.replica_of(id).map(|replica| (replica, self.replica_status(replica, now)))
     }
 
     /// The ranges whose last serving replica this node is, beginning with its own place's.

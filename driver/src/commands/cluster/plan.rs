@@ -7,11 +7,11 @@
 
 use std::path::{Path, PathBuf};
 
-use chordata_protocol::Placement;
+use chordata_protocol::{Durability, Placement};
 use chordata_rpc::service::ClusterId;
 use chordata_server::Settings;
 use chordata_server::agent::report::ConfigureRequest;
-use chordata_server::settings::PlacementSetting;
+use chordata_server::settings::{ConsistencySetting, DurabilitySetting, PlacementSetting};
 
 use crate::failure::{Failure, Outcome};
 use crate::hosts::failure::HostFailure;
@@ -157,6 +157,13 @@ impl<'a> Plan<'a> {
             insecure: cluster.insecure.then_some(true),
             bits: Some(cluster.space.bits()),
             successors: Some(cluster.successors),
+            consistency: cluster.chains.map(|_| ConsistencySetting::Chain),
+            replication: cluster.chains.map(|chains| chains.replication),
+            durability: cluster.chains.map(|chains| match chains.durability {
+                Durability::Memory => DurabilitySetting::Memory,
+                Durability::Interval => DurabilitySetting::Interval,
+                Durability::Sync => DurabilitySetting::Sync,
+            }),
             ..own
         })
     }
@@ -227,6 +234,27 @@ mod tests {
             (Some(true), Some(8), Some("0x7"))
         );
         assert_eq!(settings.log.as_deref(), Some("debug"));
+    }
+
+    #[test]
+    fn chains_are_carried_to_every_server_and_deployed_ones_sync() {
+        let hosts = "[[host]]\nname = \"a\"\n[[host]]\nname = \"b\"\n";
+        let settings = |cluster: &str| {
+            let text = format!("[cluster]\n{cluster}{hosts}");
+            let inventory = Inventory::parse(&text, "/nowhere/x.toml").expect("sound");
+            let plan = plan(&inventory);
+            let of = |host| plan.settings(&inventory.hosts[host], false).expect("sound");
+            let kept = |settings: Settings| (settings.consistency, settings.replication, settings.durability);
+            let (first, second) = (kept(of(0)), kept(of(1)));
+            assert_eq!(first, second, "it is the same for all");
+            first
+        };
+        let chain = Some(ConsistencySetting::Chain);
+        assert_eq!(settings(""), (None, None, None));
+        assert_eq!(settings("consistency = \"single\"\n"), (None, None, None));
+        assert_eq!(settings("consistency = \"chain\"\n"), (chain, Some(3), Some(DurabilitySetting::Sync)));
+        let other = "consistency = \"chain\"\nreplication = 2\ndurability = \"memory\"\n";
+        assert_eq!(settings(other), (chain, Some(2), Some(DurabilitySetting::Memory)));
     }
 
     #[test]

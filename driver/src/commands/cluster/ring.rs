@@ -87,10 +87,16 @@ impl Ring {
             let problems = match self.begin(addresses).await {
                 Ok(client) => {
                     let view = client.view_from(addresses.to_vec()).await;
-                    if view.is_whole() {
+                    // One that is no member yet is missed by nobody but us.
+                    let strangers = view.silent.iter().filter(|(address, _)| !view.belongs(address));
+                    let mut problems = view.problems();
+                    problems.extend(
+                        strangers.map(|(address, failure)| format!("{address} does not answer: {failure}")),
+                    );
+                    if problems.is_empty() && !view.members().is_empty() {
                         return Ok(view);
                     }
-                    view.problems()
+                    problems
                 }
                 Err(Failure::Unreachable(reason)) => vec![reason],
                 Err(other) => return Err(other),

@@ -1,0 +1,158 @@
+//! `lookup KEY --replicas`: what each replica of a key has, and whether they agree.
+
+use std::time::Duration;
+
+use chordata_client::look::Replicas;
+use chordata_client::{Client, Failure as ClientFailure};
+use chordata_protocol::chain::Epoch;
+use chordata_protocol::{Address, Id, Key, Version};
+use chordata_rpc::service::{Held, KeyCopy};
+use serde::Serialize;
+
+use crate::commands::chains::role_name;
+use crate::failure::{Failure, Outcome};
+use crate::report::{Report, table};
+
+/// How often replicas that differ are asked again, as a write may be on its way; and the pause between.
+const LOOKS: (u32, Duration) = (6, Duration::from_millis(200));
+
+/// The replicas of a key.
+#[derive(Debug, Serialize)]
+pub(crate) struct ReplicaTable {
+    key: String,
+    id: Id,
+    epoch: Option<Epoch>,
+    replicas: Vec<Row>,
+    /// Do the serving replicas that answer and are clean have the same?
+    agree: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Row {
+    address: Address,
+    role: &'static str,
+    /// None: it does not answer, or is in no chain.
+    epoch: Option<Epoch>,
+    /// None: there is nothing, or it is not known.
+    version: Option<Version>,
+    hash: Option<String>,
+    bytes: Option<u64>,
+    /// `clean`, `dirty`, `absent`, `damaged`, or why it is not known.
+    state: String,
+}
+
+impl Row {
+    fn new(address: Address, serving: bool, chained: bool, copy: &Result<KeyCopy, ClientFailure>) -> Row {
+        let named = match (chained, serving) {
+            (false, _) => "owner",
+            (true, true) => "serving",
+            (true, false) => "syncing",
+        };
+        let mut row = Row {
+            address,
+            role: named,
+            epoch: None,
+            version: None,
+            hash: None,
+            bytes: None,
+            state: String::new(),
+        };
+        let copy = match copy {
+            Ok(copy) => copy,
+            Err(failure) => {
+                row.state = format!("no answer: {failure}");
+                return row;
+            }
+        };
+        match &copy.replica {
+            Some(replica) => {
+                row.role = role_name(replica.role);
+                row.epoch = Some(replica.epoch);
+            }
+            None if chained => row.role = "none",
+            None => {}
+        }
+        let state = match copy.held {
+            Held::Nothing if copy.dirty => "absent, dirty",
+            Held::Nothing => "absent",
+            Held::Value { .. } if copy.dirty => "dirty",
+            Held::Value { .. } => "clean",
+            Held::Damaged => "damaged",
+        };
+        row.state = state.to_owned();
+        if let Held::Value { version, hash, bytes } = copy.held {
+            row.version = Some(version);
+            row.hash = Some(hash.to_string());
+            row.bytes = Some(bytes);
+        }
+        row
+    }
+}
+
+/// Do the clean copies of those that serve agree?
+fn agree(replicas: &Replicas) -> bool {
+    let clean = replicas.replicas.iter().filter_map(|(_, serving, copy)| {
+        let copy = copy.as_ref().ok()?;
+        (*serving && !copy.dirty).then_some(copy.held)
+    });
+    let clean: Vec<Held> = clean.collect();
+    clean.windows(2).all(|pair| pair[0] == pair[1]) && !clean.contains(&Held::Damaged)
+}
+
+impl ReplicaTable {
+    /// Asks them.
+    ///
+    /// # Errors
+    /// When none of them answers.
+    pub(crate) async fn of(client: &Client, key: &Key, shown: String) -> Outcome<ReplicaTable> {
+        let mut replicas = client.replicas_of(key).await?;
+        for _ in 1..LOOKS.0 {
+            if agree(&replicas) {
+                break;
+            }
+            tokio::time::sleep(LOOKS.1).await;
+            replicas = client.replicas_of(key).await?;
+        }
+        if replicas.replicas.iter().all(|(_, _, copy)| copy.is_err()) {
+            let reason = replicas.replicas.into_iter().find_map(|(peer, _, copy)| {
+                copy.err().map(|failure| format!("{} does not answer: {failure}", peer.address))
+            });
+            return Err(Failure::Unreachable(reason.unwrap_or_else(|| "the key has no replicas".to_owned())));
+        }
+        let agree = agree(&replicas);
+        let chained = replicas.epoch.is_some();
+        let rows = replicas.replicas.iter();
+        let rows = rows.map(|(peer, serving, copy)| Row::new(peer.address.clone(), *serving, chained, copy));
+        let (epoch, id) = (replicas.epoch, key.id(client.space()));
+        Ok(ReplicaTable { key: shown, id, epoch, replicas: rows.collect(), agree })
+    }
+
+    /// Do they agree?
+    pub(crate) fn agrees(&self) -> bool {
+        self.agree
+    }
+}
+
+impl Report for ReplicaTable {
+    fn text(&self) -> String {
+        let rows = self.replicas.iter().map(|row| {
+            vec![
+                row.address.to_string(),
+                row.role.to_owned(),
+                row.epoch.map_or("-".to_owned(), |epoch| epoch.to_string()),
+                row.version.map_or("-".to_owned(), |version| version.to_string()),
+                row.hash.as_ref().map_or("-".to_owned(), |hash| hash[..8].to_owned()),
+                row.bytes.map_or("-".to_owned(), |bytes| bytes.to_string()),
+                row.state.clone(),
+            ]
+        });
+        let head = format!("{} has id {}\n", self.key, self.id.to_literal());
+        let rows = table(&["replica", "role", "epoch", "version", "hash", "bytes", "copy"], rows);
+        let end = match (self.epoch, self.agree) {
+            (None, _) => "this cluster keeps one copy of each key: there are no replicas to compare\n",
+            (Some(_), true) => "the serving replicas that answer agree\n",
+            (Some(_), false) => "THE SERVING REPLICAS DISAGREE\n",
+        };
+        head + &rows + end
+    }
+}

@@ -1,0 +1,120 @@
+//! What this node itself has of keys, whether or not it may serve them: for `lookup --replicas`, `audit`, and reads
+//! that take any replica.
+//!
+//! Everything here is answered from the node's own state at one moment, without a lease and without a call. So it shows
+//! what is wrong as well: a copy that lags, a record that is damaged, a key that should not be here.
+
+use std::ops::ControlFlow;
+
+use chordata_protocol::{Key, Record};
+use chordata_rpc::service::{Answer, CopiesOptions, CopiesPage, Error, Held, KeyCopy, ValueHash};
+use chordata_store::{Engine, StoreError};
+
+use crate::node::Node;
+use crate::peers::ANSWER_BYTES_MAX;
+
+/// Keys in one page, at most.
+const PAGE_MAX: usize = 10_000;
+/// Bytes of values that one page hashes: the node does nothing else meanwhile, for about a millisecond.
+const HASHED_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Bytes of a row of a page beside the key.
+const ROW_BYTES: usize = 64;
+
+fn held(record: &Record) -> Held {
+    let bytes = record.value.len() as u64;
+    Held::Value { version: record.version, hash: ValueHash::of(&record.value), bytes }
+}
+
+/// Keys of a range with what is there: as many as one page takes. Are there more?
+fn rows(
+    engine: &dyn Engine,
+    node: &Node,
+    options: &CopiesOptions,
+) -> Result<(Vec<(Key, Held)>, bool), StoreError> {
+    let space = node.space();
+    let limit = (options.limit as usize).clamp(1, PAGE_MAX);
+    let mut after = options.after.clone().map(|key| (key.id(space), key));
+    let (mut rows, mut bytes, mut hashed, mut more) = (Vec::new(), 0, 0, false);
+    loop {
+        let scanned = engine.scan(options.range, after.as_ref(), &mut |item| {
+            let Some(value) = item.value else { return ControlFlow::Continue(()) };
+            bytes += item.key.size() + ROW_BYTES;
+            hashed += value.len();
+            let is_full = rows.len() >= limit || bytes > ANSWER_BYTES_MAX || hashed > HASHED_BYTES_MAX;
+            if is_full && !rows.is_empty() {
+                more = true;
+                return ControlFlow::Break(());
+            }
+            let (hash, bytes) = (ValueHash::of(value), value.len() as u64);
+            rows.push((item.key.to_key(), Held::Value { version: item.version, hash, bytes }));
+            ControlFlow::Continue(())
+        });
+        match scanned {
+            Ok(()) => return Ok((rows, more)),
+            // The scan can go on behind it.
+            Err(StoreError::Damaged { id, key }) if rows.len() < limit => {
+                bytes += key.size() + ROW_BYTES;
+                rows.push((key.clone(), Held::Damaged));
+                after = Some((id, key));
+            }
+            Err(StoreError::Damaged { .. }) => return Ok((rows, true)),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+impl Node {
+    /// What this node has of a key.
+    pub(crate) fn copy_of(&self, key: &Key) -> Result<KeyCopy, Error> {
+        key.check(self.space())?;
+        let (id, now) = (key.id(self.space()), self.now());
+        let read = |engine: &dyn Engine| match engine.get(id, key) {
+            Ok(record) => Ok(record.as_ref().map_or(Held::Nothing, held)),
+            Err(StoreError::Damaged { .. }) => Ok(Held::Damaged),
+            Err(error) => Err(error),
+        };
+        let copy = self.with_chain(|chain, engine| {
+            let replica = chain.replica_at(id, now);
+            let dirty = replica.as_ref().is_some_and(|(replica, _)| replica.is_dirty(key));
+            let replica = replica.map(|(_, status)| status);
+            read(engine).map(|held| KeyCopy { held, dirty, replica })
+        });
+        let copy = copy.unwrap_or_else(|| {
+            let held = self.inspect(|_, engine| read(engine));
+            held.map(|held| KeyCopy { held, dirty: false, replica: None })
+        });
+        copy.map_err(|error| self.store_failed(&error))
+    }
+
+    /// Some of what this node has.
+    pub(crate) fn copies_page(&self, options: &CopiesOptions) -> Result<CopiesPage, Error> {
+        let now = self.now();
+        let page = self.with_chain(|chain, engine| {
+            let replica = chain.replica_at(options.range.high, now).map(|(_, status)| status);
+            (rows(engine, self, options), replica)
+        });
+        let (rows, replica) =
+            page.unwrap_or_else(|| (self.inspect(|_, engine| rows(engine, self, options)), None));
+        let (copies, more) = rows.map_err(|error| self.store_failed(&error))?;
+        Ok(CopiesPage { copies, more, replica })
+    }
+
+    /// What this node's replica has of a key, serving or not; none: it has no replica of it.
+    pub(crate) fn read_any(&self, key: &Key, trace: bool) -> Option<Result<Answer<Option<Record>>, Error>> {
+        if let Err(bad) = key.check(self.space()) {
+            return Some(Err(bad.into()));
+        }
+        let (id, now) = (key.id(self.space()), self.now());
+        let record = self.with_chain(|chain, engine| {
+            chain.replica_at(id, now)?;
+            Some(engine.get(id, key))
+        })??;
+        Some(match record {
+            Ok(record) => {
+                let at = record.as_ref().map(|record| record.version);
+                Ok(Answer { result: record, at, trip: self.trip_here(id, trace) })
+            }
+            Err(error) => Err(self.store_failed(&error)),
+        })
+    }
+}
