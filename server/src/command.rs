@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 
 use crate::settings::{Settings, SettingsError};
+use crate::start::Ending;
 use crate::{logging, start, trace};
 
 /// How long a node that has left still answers.
@@ -74,8 +75,19 @@ fn raise_file_limit() {
     }
 }
 
+/// A panic anywhere ends the process: a thread that is gone, or a state that was left half changed, would go on giving
+/// wrong answers, or none.
+fn die_of_panics() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        std::process::abort();
+    }));
+}
+
 async fn run(settings: crate::settings::Resolved, until_stdin_closes: bool) -> ExitCode {
     raise_file_limit();
+    die_of_panics();
     let (Ok(mut terminate), Ok(mut interrupt)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
@@ -102,22 +114,32 @@ async fn run(settings: crate::settings::Resolved, until_stdin_closes: bool) -> E
             return ExitCode::from(problem.exit_code());
         }
     };
+    let mut code = ExitCode::SUCCESS;
     let me = started.node.me().clone();
     announce(&format!("ready {} {}", me.id.to_literal(), me.address));
     tokio::select! {
         _ = terminate.recv() => info!("told to stop: this node stays a member of the ring"),
         _ = interrupt.recv() => info!("interrupted: this node stays a member of the ring"),
         () = &mut orphaned => info!("who started this server is gone: stopping"),
-        () = started.left() => {
-            info!("departed: nothing is left to do here");
-            // Whoever asked for it shall get the answer, and late requests a word where to go.
-            tokio::time::sleep(FAREWELL).await;
-        }
+        ending = started.left() => match ending {
+            Ending::Departed => {
+                info!("departed: nothing is left to do here");
+                // Whoever asked for it shall get the answer, and late requests a word where to go.
+                tokio::time::sleep(FAREWELL).await;
+            }
+            Ending::Forgotten => {
+                error!(
+                    "this store was forgotten by its cluster and may not come back: to join as a new node, start with \
+                     an empty data directory"
+                );
+                code = ExitCode::FAILURE;
+            }
+        },
     }
     // Where there is no service manager, nobody listens.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     started.stop().await;
-    ExitCode::SUCCESS
+    code
 }
 
 /// Tells whoever started the server, and a service manager, that it is ready.

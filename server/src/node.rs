@@ -218,6 +218,20 @@ impl Node {
         chain.as_mut().filter(|_| !*stopped).map(|chain| act(chain, ring))
     }
 
+    /// Was its store forgotten by the cluster? Then it may not come back.
+    pub(crate) fn is_forgotten(&self) -> bool {
+        let forgotten = self.with_chain(|chain, _| {
+            let store = chain.member.store();
+            chain.member.view().is_some_and(|view| view.barred.contains(&store))
+        });
+        forgotten.unwrap_or(false)
+    }
+
+    /// Do others, as far as this node knows, still count on what it keeps?
+    pub(crate) fn is_counted_on(&self) -> bool {
+        self.with_chain(|chain, _| !chain.member.is_removed()).unwrap_or(false)
+    }
+
     /// What this node serves has changed.
     pub(crate) fn serving_changed(&self) {
         self.shared.serving.send_modify(|count| *count += 1);

@@ -204,7 +204,7 @@ impl Chordata for Node {
 
     async fn depart(self, _: Context) -> Result<(), Error> {
         self.must_be_member()?;
-        if self.has_chains() && self.inspect(|ring, _| ring.predecessor() != ring.me()) {
+        if self.has_chains() {
             self.chain_leave().await?;
         }
         let mut changes = self.watch();

@@ -88,6 +88,15 @@ impl StartError {
     }
 }
 
+/// Why a node's part in the ring is over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ending {
+    /// It has left, as it was told to.
+    Departed,
+    /// The cluster has forgotten its store: it may not come back.
+    Forgotten,
+}
+
 /// A running node.
 pub struct Started {
     /// The node.
@@ -101,12 +110,24 @@ pub struct Started {
 }
 
 impl Started {
-    /// Ends when the node has left the ring for good.
-    pub async fn left(&self) {
+    /// Ends when the node has left the ring for good, or may not be in it.
+    pub async fn left(&self) -> Ending {
         let mut changes = self.node.watch();
-        while !self.node.inspect(|ring, _| ring.has_left()) {
-            if let Err(RecvError::Closed) = changes.recv().await {
-                return;
+        let mut serving = self.node.subscribe_serving();
+        loop {
+            if self.node.inspect(|ring, _| ring.has_left()) {
+                return Ending::Departed;
+            }
+            if self.node.is_forgotten() {
+                return Ending::Forgotten;
+            }
+            tokio::select! {
+                change = changes.recv() => if let Err(RecvError::Closed) = change {
+                    return Ending::Departed;
+                },
+                changed = serving.changed() => if changed.is_err() {
+                    return Ending::Departed;
+                },
             }
         }
     }
@@ -629,6 +650,8 @@ async fn keep(
                 Ok(Change::Learned(_)) | Err(RecvError::Lagged(_)) => {
                     save_at.get_or_insert_with(|| Instant::now() + KNOWN_EVERY);
                 }
+                // What others count on is kept, whatever the ring says.
+                Ok(Change::Left) if node.is_counted_on() => return,
                 Ok(Change::Left) => {
                     if let Err(error) = data.forget() {
                         warn!(%error, "the node has left the ring, but is not forgotten on disk");

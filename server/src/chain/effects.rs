@@ -227,11 +227,7 @@ impl Node {
             Seen::Broken(epoch) => warn!(node = %me, "the copy of epoch {epoch} has a gap: it begins anew"),
             Seen::Ended(epoch) => debug!(node = %me, "epoch {epoch} has ended"),
             Seen::Removed => {
-                info!(node = %me, "this node is no member of the cluster any more: it leaves the ring");
-                let node = self.clone();
-                tokio::spawn(async move {
-                    node.event(chordata_protocol::ring::Event::Depart);
-                });
+                info!(node = %me, "this node is no member of the cluster any more");
             }
         }
         self.serving_changed();

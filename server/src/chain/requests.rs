@@ -19,6 +19,11 @@ const COMMIT_WITHIN: Duration = Duration::from_secs(8);
 const PROPOSE_WITHIN: Duration = Duration::from_secs(4);
 /// How long a node may take to be no member any more.
 const LEAVE_WITHIN: Duration = Duration::from_secs(60);
+/// Why a node cannot leave.
+const LAST_MEMBER: &str =
+    "this is the last node of the cluster, its keys would have nowhere to go: stop it instead";
+const UNKNOWN_MEMBERS: &str =
+    "this node does not know yet who else belongs to the cluster: ask again in a moment";
 /// Pause before the leader is asked again.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Predecessors of a joiner that are tried.
@@ -246,7 +251,17 @@ impl Node {
 
     /// Stops being a member: others take over what this node keeps. Answers when that is done.
     pub(crate) async fn chain_leave(&self) -> Result<(), Error> {
-        let store = self.with_chain(|chain, _| chain.member.store()).ok_or(Error::NotMember)?;
+        // The view says who would take over, not the ring: a node that has just come back may not have neighbours yet.
+        let (store, is_last) = self
+            .with_chain(|chain, _| {
+                let store = chain.member.store();
+                let view = chain.member.view();
+                (store, view.map(|view| view.members.keys().all(|member| *member == store)))
+            })
+            .ok_or(Error::NotMember)?;
+        if is_last.ok_or_else(|| Error::Unavailable(UNKNOWN_MEMBERS.to_owned()))? {
+            return Err(Error::Unavailable(LAST_MEMBER.to_owned()));
+        }
         let mut changed = self.subscribe_serving();
         self.propose_at_leader(Command::Leave(store)).await?;
         let deadline = Instant::now() + LEAVE_WITHIN;

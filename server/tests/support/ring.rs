@@ -89,6 +89,21 @@ impl Server {
     }
 }
 
+/// What it wrote to standard error outlives a test that failed.
+impl Drop for Server {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let port = self.address.port().unwrap_or(0);
+        let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("server-{port}.log"));
+        match std::fs::write(&file, self.process.log()) {
+            Ok(()) => eprintln!("the log of {:?} at {} is kept in {}", self.id, self.address, file.display()),
+            Err(error) => eprintln!("the log of {} cannot be kept: {error}", self.address),
+        }
+    }
+}
+
 /// A ring of servers.
 pub(crate) struct TestRing {
     /// All of them; the first started the ring.

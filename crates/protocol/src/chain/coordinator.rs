@@ -7,7 +7,7 @@
 //! while a round runs wait for the next one. The answer names the epochs under which the node may serve: those of the
 //! agreed view in which its present life is in the chain, without those that this leader has proposed to end.
 //!
-//! *Changes.* [`plan`](super::plan) says what is wanted; this part proposes it, waits for the reports, has those who
+//! *Changes.* [`plan`] says what is wanted; this part proposes it, waits for the reports, has those who
 //! are behind fetch what they lack, and proposes the activation.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -93,7 +93,7 @@ async fn a_stranger_gets_one_line_of_text() {
     assert_eq!(received, Err(PreambleError::NotChordata(String::from("\"GET / HTTP\""))));
     let answer = String::from_utf8(answer).unwrap();
     assert!(
-        answer.starts_with("this is a Chordata server; it speaks its own protocol (version 1) on this port")
+        answer.starts_with("this is a Chordata server; it speaks its own protocol (version 2) on this port")
     );
     assert_eq!(answer.lines().count(), 1);
 }
@@ -102,15 +102,16 @@ async fn a_stranger_gets_one_line_of_text() {
 async fn another_version_is_told_so_in_the_part_that_all_versions_share() {
     let (received, answer) =
         send_to_server(b"CHORDATA\x00\x07and what version 7 says", &Credentials::default()).await;
-    assert_eq!(received, Err(PreambleError::WrongVersion { ours: 1, theirs: 7 }));
-    assert_eq!(&answer[..10], b"CHORDATA\x00\x01");
+    assert_eq!(received, Err(PreambleError::WrongVersion { ours: PROTOCOL_VERSION, theirs: 7 }));
+    assert_eq!(&answer[..10], b"CHORDATA\x00\x02");
     assert_eq!(answer[10], Verdict::WrongVersion as u8);
 }
 
 #[tokio::test]
 async fn an_unknown_service_is_refused() {
     let hello =
-        Greeting { version: 1, subject: 9, cluster: None, has_secret: false, nonce: [0; 32] }.to_bytes();
+        Greeting { version: PROTOCOL_VERSION, subject: 9, cluster: None, has_secret: false, nonce: [0; 32] }
+            .to_bytes();
     let (received, answer) = send_to_server(&hello, &Credentials::default()).await;
     assert_eq!(received, Err(PreambleError::ServiceUnknown(9)));
     assert_eq!(answer[10], Verdict::ServiceUnknown as u8);
@@ -126,7 +127,13 @@ async fn meet_liar(client: &Credentials, answer: &[u8]) -> Result<ServerIdentity
 
 #[tokio::test]
 async fn a_client_does_not_take_a_servers_word_for_it() {
-    let welcome = Greeting { version: 1, subject: 0, cluster: Some(TWO), has_secret: false, nonce: [0; 32] };
+    let welcome = Greeting {
+        version: PROTOCOL_VERSION,
+        subject: 0,
+        cluster: Some(TWO),
+        has_secret: false,
+        nonce: [0; 32],
+    };
     let with_secret = credentials(None, Some("0123456789abcdef"));
     assert_eq!(
         meet_liar(&with_secret, &welcome.to_bytes()).await,
@@ -153,16 +160,16 @@ async fn a_client_that_reaches_something_else_says_so() {
         error.to_string(),
         "the connection broke before the other end had said who it is: it closed the connection"
     );
-    let other_version = b"CHORDATA\x00\x02\x01 and what version 2 says";
+    let other_version = b"CHORDATA\x00\x03\x01 and what version 3 says";
     assert_eq!(
         meet_liar(&client, other_version).await,
-        Err(PreambleError::WrongVersion { ours: 1, theirs: 2 })
+        Err(PreambleError::WrongVersion { ours: PROTOCOL_VERSION, theirs: 3 })
     );
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_says_nothing_or_one_byte_only_is_given_up_in_time() {
-    for bytes in [&b""[..], b"C", b"CHORDATA\x00\x01"] {
+    for bytes in [&b""[..], b"C", b"CHORDATA\x00\x02"] {
         let (mut near, mut far): (DuplexStream, DuplexStream) = duplex(64);
         near.write_all(bytes).await.unwrap();
         let before = Instant::now();

@@ -11,7 +11,9 @@ use chordata_protocol::Address;
 use chordata_rpc::net::{BoxStream, Listener};
 use chordata_rpc::preamble::ServerIdentity;
 use chordata_rpc::service::ClusterId;
-use chordata_rpc::{CallFailure, Credentials, Limits, Net, PreambleError, Secret, TcpNet, serve};
+use chordata_rpc::{
+    CallFailure, Credentials, Limits, Net, PROTOCOL_VERSION, PreambleError, Secret, TcpNet, serve,
+};
 use futures::future::BoxFuture;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -119,7 +121,10 @@ async fn a_server_of_another_kind_or_version_is_recognized() {
     );
     let newer = something_else(b"CHORDATA\x00\x09").await;
     let failure = ping(&pool, &newer).await.unwrap_err();
-    assert_eq!(failure, CallFailure::Rejected(newer, PreambleError::WrongVersion { ours: 1, theirs: 9 }));
+    assert_eq!(
+        failure,
+        CallFailure::Rejected(newer, PreambleError::WrongVersion { ours: PROTOCOL_VERSION, theirs: 9 })
+    );
 }
 
 #[tokio::test]
