@@ -115,6 +115,12 @@ impl Node {
         F: Future<Output = Carried<Placed<T>>>,
     {
         let (deadline, mut pause) = (Instant::now() + PATIENCE, PAUSE.0);
+        // Once nobody knows whether an attempt was carried out, a later refusal does not make it certain.
+        let mut uncertain: Option<String> = None;
+        let outcome = |uncertain: &Option<String>, error: Error| match uncertain {
+            Some(reason) => Error::Unknown(reason.clone()),
+            None => error,
+        };
         loop {
             let reason = match self.locate(&routed, id).await {
                 Err(failed) => failed.reason.to_string(),
@@ -126,17 +132,21 @@ impl Node {
                     Carried::Answered(Err(Error::NotOwner(_) | Error::NotMember)) => {
                         "the key moves to another node".to_owned()
                     }
-                    Carried::Answered(Err(error)) => return Err(error),
+                    Carried::Answered(Err(error)) => return Err(outcome(&uncertain, error)),
                     Carried::Failed(failure) => {
                         self.silent(&owner.address, owner.id);
                         if !failure.is_certain() && !routed.repeatable {
                             return Err(Error::Unknown(failure.to_string()));
                         }
+                        if !failure.is_certain() && routed.handler != "get" {
+                            uncertain = Some(failure.to_string());
+                        }
                         failure.to_string()
                     }
                 },
             };
-            self.pause(&mut pause, deadline, reason).await?;
+            let paused = self.pause(&mut pause, deadline, reason).await;
+            paused.map_err(|error| outcome(&uncertain, error))?;
         }
     }
 

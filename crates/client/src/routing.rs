@@ -35,7 +35,9 @@ impl Client {
             let by = naming.as_ref().map(|naming| naming.id);
             match (self.apply_named(&key, &operation, by).await, &self.shared.writes) {
                 // No attempt did anything: it is sent under a new name.
-                (Err(Failure::TooOld(view)), Some(writes)) if writes.saw(view) => {}
+                (Err(Failure::TooOld(view)), Some(writes)) if by.is_some_and(|by| by.first_sent < view) => {
+                    writes.saw(view);
+                }
                 (result, _) => return result,
             }
         }

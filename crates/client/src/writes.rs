@@ -46,9 +46,9 @@ impl Writes {
         Naming { writes: self, id: WriteId { client: self.client, sequence, done_below, first_sent } }
     }
 
-    /// There is a newer view. False: it is not newer than what was known.
-    pub(crate) fn saw(&self, view: u64) -> bool {
-        self.view.fetch_max(view, Ordering::Relaxed) < view
+    /// There is a newer view.
+    pub(crate) fn saw(&self, view: u64) {
+        self.view.fetch_max(view, Ordering::Relaxed);
     }
 }
 

@@ -114,9 +114,12 @@ impl Node {
                 self.store(chain, engine, std::mem::take(batch));
                 let listing = Listing { range, after, upto: None, count_max: LISTED_MAX };
                 let Listed { keys, end, damaged } = self.list(engine, listing);
-                let response = ChainResponse::Listed { keys, end, last };
+                // A list without what cannot be read would make the asker remove it.
+                let whole = damaged.is_empty();
+                let response =
+                    if whole { ChainResponse::Listed { keys, end, last } } else { ChainResponse::NotMine };
                 let answered = self.carry_effect(chain, engine, batch, Effect::Answer { caller, response });
-                // What cannot be read is not listed: if others have it, this copy is filled anew from them.
+                // If others have what cannot be read, this copy is filled anew from them.
                 return damaged.first().map(|(id, _)| Event::Damaged(*id)).or(answered);
             }
             Effect::AnswerFetched { caller, keys, bytes_max } => {
@@ -224,6 +227,9 @@ impl Node {
             }
             Seen::Wedged(epoch) => info!(node = %me, "epoch {epoch} ends: its chain is being changed"),
             Seen::Synced(epoch) => info!(node = %me, "the copy of epoch {epoch} is complete"),
+            Seen::Damaged(epoch) => {
+                warn!(node = %me, "the copy of epoch {epoch} has a damaged record: it is to be filled anew");
+            }
             Seen::Broken(epoch) => warn!(node = %me, "the copy of epoch {epoch} has a gap: it begins anew"),
             Seen::Ended(epoch) => debug!(node = %me, "epoch {epoch} has ended"),
             Seen::Removed => {

@@ -224,7 +224,7 @@ impl Coordinator {
         let mut news = false;
         match term.heard.get_mut(&store) {
             Some(heard) if newer(heard) => {
-                news = heard.beat.reports != beat.reports || heard.beat.incarnation != beat.incarnation;
+                news = tells_more(&heard.beat, &beat);
                 *heard = Heard { at: now, beat };
             }
             Some(_) => {}
@@ -391,7 +391,7 @@ impl Coordinator {
             self.prepare(vec![epoch], children);
             return true;
         }
-        if active.serving().any(|link| plan::is_valid(view, &eyes, link)) {
+        if active.serving().any(|link| eyes.can_serve(view, epoch, link)) {
             return false;
         }
         if let Some(command) = eyes.reopening(view, epoch, active) {
@@ -469,14 +469,14 @@ impl Coordinator {
     fn supersede(&mut self, view: &View, pending: &Pending, actives: &[(Epoch, &Active)]) {
         let Some(term) = &self.term else { return };
         let eyes = Eyes { term, now: self.now, settings: &self.settings };
-        let hopeless = actives.iter().any(|(_, active)| {
+        let hopeless = actives.iter().any(|(epoch, active)| {
             let kept = |link: &&Link| {
                 let children = pending.children.iter().filter(|c| c.range.overlaps(&active.range));
                 children.clone().all(|child| {
                     child.chain.iter().any(|to| to.is(link.store, link.incarnation) && to.serving)
                 })
             };
-            !active.serving().filter(kept).any(|link| plan::is_valid(view, &eyes, link))
+            !active.serving().filter(kept).any(|link| eyes.can_serve(view, *epoch, link))
         });
         if !hopeless {
             return;
@@ -639,6 +639,12 @@ impl Knowledge for Eyes<'_> {
 }
 
 impl Eyes<'_> {
+    /// Does it live, and have what it is to serve?
+    fn can_serve(&self, view: &View, epoch: Epoch, link: &Link) -> bool {
+        let broken = self.report(link, epoch).is_some_and(|report| report.copy == Copy::Broken);
+        plan::is_valid(view, self, link) && !broken
+    }
+
     /// Have all leases run out that could name this epoch for this life?
     fn lease_is_over(&self, link: &Link, epoch: Epoch) -> bool {
         let over = self.settings.lease.certainly_over();
@@ -744,7 +750,7 @@ impl Eyes<'_> {
             mine.iter().all(|parent| {
                 self.wedged_report(link, parent.epoch, change).is_some_and(|report| {
                     let there = report.last == parent.base && report.durable >= parent.base;
-                    there && matches!(report.copy, Copy::Serving | Copy::Synced)
+                    there && matches!(report.copy, Copy::Serving | Copy::Synced | Copy::Damaged)
                 })
             })
         };
@@ -764,7 +770,9 @@ impl Eyes<'_> {
             return None;
         }
         let accepted = self.now < self.term.loss_accepted_until;
-        let all_ended = serving.iter().all(|link| self.has_ended(view, link));
+        // Who is no member any more will not come back with its copy.
+        let over = |link: &Link| self.has_ended(view, link) || !view.members.contains_key(&link.store);
+        let all_ended = serving.iter().all(|link| over(link));
         let all_back = serving.iter().all(|link| self.is_back(view, link));
         let durability = self.settings.replication.durability;
         let complete = |heard: &Heard| {
@@ -828,6 +836,17 @@ impl Eyes<'_> {
         let heard = here.find(|heard| self.is_here(view, heard))?;
         Some(reopen(epoch, heard, active.base, Reopened::Empty, true))
     }
+}
+
+/// Does a heartbeat say something that the leader acts on? How far a log goes matters only when it is wedged.
+fn tells_more(before: &Heartbeat, now: &Heartbeat) -> bool {
+    let matters = |report: &Report| {
+        let far = report.wedged.map(|change| (change, report.last, report.durable));
+        (report.epoch, report.copy, far)
+    };
+    before.incarnation != now.incarnation
+        || before.silent != now.silent
+        || !before.reports.iter().map(matters).eq(now.reports.iter().map(matters))
 }
 
 fn reopen(epoch: Epoch, heard: &Heard, base: Sequence, with: Reopened, loss: bool) -> Command {

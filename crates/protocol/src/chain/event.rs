@@ -196,6 +196,8 @@ pub enum Change {
     Wedged(Epoch),
     /// A replica has been filled.
     Synced(Epoch),
+    /// A replica has a record that cannot be read.
+    Damaged(Epoch),
     /// A replica has a gap that nobody can fill.
     Broken(Epoch),
     /// A replica ended.

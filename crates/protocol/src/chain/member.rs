@@ -11,13 +11,13 @@
 //! new epoch takes over from those that the epoch followed, if this node's log reached their base; otherwise it is
 //! filled.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::context::{Context, Task};
 use super::event::{Change, Effect, Event, Timer};
 use super::fill::Fill;
-use super::message::{Beat, ChainRequest, ChainResponse, Heartbeat, Holding, KeptResult, LISTED_MAX};
+use super::message::{Beat, ChainRequest, ChainResponse, Copy, Heartbeat, Holding, KeptResult, LISTED_MAX};
 use super::replica::{Begin, Replica, WriteRequest};
 use super::results::{ResultId, Results};
 use super::settings::ChainSettings;
@@ -91,6 +91,8 @@ pub struct Member {
     /// Views and when they were first seen here, for the floor of results.
     seen: Vec<(u64, Time)>,
     removed: bool,
+    /// Epochs of others whose ranges hold nothing here any more.
+    erased: BTreeSet<Epoch>,
     /// The first view that has it as a member, if that is known.
     admitted: Option<u64>,
     /// Heartbeats sent.
@@ -121,6 +123,7 @@ impl Member {
             kept: kept.results.into_iter().collect(),
             seen: Vec::new(),
             removed: false,
+            erased: BTreeSet::new(),
             admitted: None,
             beats: 0,
             random: fastrand::Rng::with_seed(seed),
@@ -555,7 +558,8 @@ impl Member {
                 let sync = self.context.settings.replication.durability == Durability::Sync;
                 let going_on = parent.and_then(|(parent, base)| {
                     let fill = parent.fill.clone().unwrap_or_else(|| Fill::filled(parent.range()));
-                    let intact = parent.report().copy != super::message::Copy::Broken;
+                    let copy = parent.report().copy;
+                    let intact = !matches!(copy, Copy::Broken | Copy::Damaged);
                     intact.then(|| fill.into_next(active.range, *base, sync))
                 });
                 if going_on.is_none() {
@@ -602,10 +606,11 @@ impl Member {
             let held = self.holdings.values().any(|holding| holding.range.overlaps(&active.range));
             // It is still one of those who should have it: what it has will be compared when it is filled.
             let expected = view.expected(active.range, view.replication.copies()).contains(&store);
-            if !named && !to_come && !held && !expected {
+            if !named && !to_come && !held && !expected && self.erased.insert(*epoch) {
                 self.context.effects.push(Effect::Erase(active.range));
             }
         }
+        self.erased.retain(|epoch| view.ranges.contains_key(epoch));
     }
 
     // Questions and answers.

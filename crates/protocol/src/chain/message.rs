@@ -99,6 +99,8 @@ pub enum Copy {
     Syncing,
     /// It has been filled, and has everything up to its last sequence.
     Synced,
+    /// It serves, but for a record that cannot be read: it is to be filled anew when others serve as well.
+    Damaged,
     /// It has a gap that nobody can fill: it must begin anew.
     Broken,
 }

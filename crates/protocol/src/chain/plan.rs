@@ -103,7 +103,12 @@ pub fn change(view: &View, known: &impl Knowledge, subject: Subject<'_>, force: 
     // One that was to serve, and found that it cannot, is no better than a dead one.
     let usable =
         |link: &&Link| is_valid(view, known, link) && !(link.serving && copy(link) == Some(Copy::Broken));
-    let valid: Vec<Link> = active.chain.iter().filter(usable).copied().collect();
+    let mut valid: Vec<Link> = active.chain.iter().filter(usable).copied().collect();
+    // One with a record that it cannot read is filled anew, if somebody else serves meanwhile.
+    let damaged = |link: &Link| link.serving && copy(link) == Some(Copy::Damaged);
+    if valid.iter().any(|link| link.serving && !damaged(link)) {
+        valid.retain(|link| !damaged(link));
+    }
     if !valid.iter().any(|link| link.serving) {
         return None;
     }

@@ -105,6 +105,7 @@ pub struct Replica {
     readers: Vec<(Sequence, Caller)>,
     pub(super) fill: Option<Fill>,
     broken: bool,
+    damaged: bool,
     leveling: bool,
     /// Under `sync`: what says when it is on disk that this epoch is held; none: it is.
     holding: Option<Token>,
@@ -175,6 +176,7 @@ impl Replica {
             readers: Vec::new(),
             fill,
             broken,
+            damaged: false,
             leveling: false,
             holding,
             log_bytes: 0,
@@ -265,6 +267,8 @@ impl Replica {
     pub(super) fn report(&self) -> Report {
         let copy = if self.broken {
             Copy::Broken
+        } else if self.is_serving() && self.damaged {
+            Copy::Damaged
         } else if self.is_serving() {
             Copy::Serving
         } else if self.fill.as_ref().is_none_or(Fill::is_done) {
@@ -620,7 +624,8 @@ impl Replica {
                 below.sent = below.acked;
                 below.told_durable = Sequence(0);
                 below.pause_until = now + LINK_PAUSE;
-                if upto > below.acked && below.waiting_since.is_none() {
+                // A frame may have carried no entries, but what a commit waits for.
+                if (upto > below.acked || below.serving) && below.waiting_since.is_none() {
                     below.waiting_since = Some(now);
                 }
             }
@@ -656,13 +661,12 @@ impl Replica {
         self.readers.push((sequence, caller));
     }
 
-    /// A stored record cannot be read. If others serve as well, this copy is filled anew, from theirs.
+    /// A stored record cannot be read. It goes on serving the others, until the leader has this copy filled anew.
     pub(super) fn damaged(&mut self, context: &mut Context) {
-        let others = self.chain.iter().filter(|(link, _)| link.serving).count() > 1;
-        if others && self.is_serving() {
-            self.broken = true;
+        if self.is_serving() && !self.damaged {
+            self.damaged = true;
             context.urgent = true;
-            context.changed(Change::Broken(self.epoch));
+            context.changed(Change::Damaged(self.epoch));
         }
     }
 

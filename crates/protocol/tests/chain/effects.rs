@@ -227,6 +227,7 @@ fn epoch_of(change: &Change) -> Option<Epoch> {
         | Change::Wedged(epoch)
         | Change::Synced(epoch)
         | Change::Broken(epoch)
+        | Change::Damaged(epoch)
         | Change::Ended(epoch) => Some(*epoch),
         Change::View(_) | Change::Removed => None,
     }

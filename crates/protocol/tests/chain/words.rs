@@ -108,6 +108,7 @@ fn report(report: &Report) -> String {
         Copy::Serving => "",
         Copy::Syncing => " syncing",
         Copy::Synced => " synced",
+        Copy::Damaged => " damaged",
         Copy::Broken => " broken",
     };
     let disk =
@@ -134,8 +135,9 @@ pub(crate) fn beat(beat: &Heartbeat) -> String {
 
 /// What of a heartbeat matters, whatever else its logs grew by.
 pub(crate) fn news(beat: &Heartbeat) -> Vec<String> {
-    let matters =
-        |report: &&Report| report.wedged.is_some() || matches!(report.copy, Copy::Synced | Copy::Broken);
+    let matters = |report: &&Report| {
+        report.wedged.is_some() || matches!(report.copy, Copy::Synced | Copy::Broken | Copy::Damaged)
+    };
     let mut parts: Vec<String> = beat.reports.iter().filter(matters).map(report).collect();
     parts.extend(beat.holdings.iter().map(|held| format!("holds {}", holding(held))));
     parts.extend(beat.silent.iter().map(|silent| format!("does not get through to {}", store(*silent))));
@@ -289,6 +291,7 @@ pub(crate) fn change(change: &Change) -> String {
         }
         Change::Wedged(epoch) => format!("wedges {epoch:?}"),
         Change::Synced(epoch) => format!("is filled: {epoch:?}"),
+        Change::Damaged(epoch) => format!("has a damaged record: {epoch:?}"),
         Change::Broken(epoch) => format!("cannot go on with {epoch:?}"),
         Change::Ended(epoch) => format!("ends {epoch:?}"),
         Change::Removed => "is no member any more".to_owned(),

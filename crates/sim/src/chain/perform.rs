@@ -127,7 +127,7 @@ impl World {
                 self.counters.count("removed");
                 self.nodes[slot].stop(State::Vacant);
             }
-            Change::Began { .. } | Change::Ended(_) => {}
+            Change::Began { .. } | Change::Damaged(_) | Change::Ended(_) => {}
         }
     }
 
