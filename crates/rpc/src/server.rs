@@ -79,7 +79,8 @@ impl Default for Limits {
 /// use chordata_rpc::service::Ring;
 /// use futures::future::BoxFuture;
 /// # use chordata_protocol::{Id, Key, Operation, Outcome, Record, Request, Response};
-/// # use chordata_rpc::service::Error;
+/// # use chordata_protocol::chain::{Applied, ChainRequest, ChainResponse, Command, WriteId};
+/// # use chordata_rpc::service::{Error, Placed};
 /// # use tarpc::context::Context;
 ///
 /// #[derive(Clone)]
@@ -90,10 +91,18 @@ impl Default for Limits {
 ///         Response::Pong(Id::ZERO)
 ///     }
 ///     // ...
-/// #   async fn apply(self, _: Context, _: Key, _: Operation) -> Result<Outcome, Error> { Err(Error::NotMember) }
-/// #   async fn read(self, _: Context, _: Key) -> Result<Option<Record>, Error> { Err(Error::NotMember) }
-/// #   async fn apply_many(self, _: Context, _: Vec<(Key, Operation)>) -> Vec<Result<Outcome, Error>> { vec![] }
+/// #   async fn apply(self, _: Context, _: Key, _: Operation, _: Option<WriteId>) -> Result<Placed<Outcome>, Error> {
+/// #       Err(Error::NotMember)
+/// #   }
+/// #   async fn read(self, _: Context, _: Key) -> Result<Placed<Option<Record>>, Error> { Err(Error::NotMember) }
+/// #   async fn apply_many(
+/// #       self, _: Context, _: Vec<(Key, Operation, Option<WriteId>)>,
+/// #   ) -> Vec<Result<Outcome, Error>> { vec![] }
 /// #   async fn read_many(self, _: Context, _: Vec<Key>) -> Vec<Result<Option<Record>, Error>> { vec![] }
+/// #   async fn chain(self, _: Context, _: ChainRequest) -> ChainResponse { ChainResponse::NotMine }
+/// #   async fn group(self, _: Context, _: bytes::Bytes) -> Result<bytes::Bytes, Error> { Err(Error::NotMember) }
+/// #   async fn propose(self, _: Context, _: Command) -> Result<Applied, Error> { Err(Error::NotMember) }
+/// #   async fn accept_loss(self, _: Context) -> Result<(), Error> { Err(Error::NotMember) }
 /// }
 ///
 /// impl Handlers for Node {
