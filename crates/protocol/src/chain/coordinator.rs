@@ -10,19 +10,23 @@
 //! *Changes.* [`plan`] says what is wanted; this part proposes it, waits for the reports, has those who
 //! are behind fetch what they lack, and proposes the activation.
 
+mod knowledge;
+mod reopening;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::command::{Applied, Command};
 use super::event::{Deed, Occasion};
-use super::message::{Beat, ChainResponse, Copy, Heartbeat, Holding, LevelOrder, Report};
-use super::plan::{self, Children, Health, Knowledge, Subject};
+use super::message::{Beat, ChainResponse, Heartbeat, LevelOrder, Report};
+use super::plan::{self, Children, Subject};
 use super::settings::ChainSettings;
-use super::view::{Active, Child, Epoch, Incarnation, Link, Pending, Reopened, Sequence, StoreId, View};
-use crate::replication::Durability;
+use super::view::{Active, Epoch, Incarnation, Link, Pending, Sequence, StoreId, View};
 use crate::ring::{Caller, Token};
 use crate::time::Time;
+
+use knowledge::Eyes;
 
 /// How long a newcomer that is behind is waited for in a change.
 const NEWCOMER_WAIT: Duration = Duration::from_millis(200);
@@ -599,245 +603,6 @@ impl Term {
     }
 }
 
-/// A parent of a change, when nobody can serve or commit in it any more.
-struct Closed {
-    epoch: Epoch,
-    base: Sequence,
-    from: StoreId,
-}
-
-/// What the leader knows, for the plan.
-struct Eyes<'a> {
-    term: &'a Term,
-    now: Time,
-    settings: &'a ChainSettings,
-}
-
-impl Knowledge for Eyes<'_> {
-    fn health(&self, store: StoreId) -> Health {
-        match self.term.lapsed.get(&store) {
-            Some(since) if self.now.since(*since) > self.settings.substitute_after => Health::Gone,
-            Some(_) => Health::Lapsed,
-            None if self.term.heard.contains_key(&store) => Health::Alive,
-            None => Health::Unheard,
-        }
-    }
-
-    fn report(&self, link: &Link, epoch: Epoch) -> Option<Report> {
-        let heard = self.term.heard.get(&link.store)?;
-        let mine = heard.beat.incarnation == link.incarnation;
-        heard.beat.reports.iter().find(|report| mine && report.epoch == epoch).copied()
-    }
-
-    fn life(&self, store: StoreId) -> Option<Incarnation> {
-        self.term.heard.get(&store).map(|heard| heard.beat.incarnation)
-    }
-
-    fn is_cut(&self, store: StoreId, other: StoreId) -> bool {
-        self.term.cuts.contains_key(&(store, other))
-    }
-}
-
-impl Eyes<'_> {
-    /// Does it live, and have what it is to serve?
-    fn can_serve(&self, view: &View, epoch: Epoch, link: &Link) -> bool {
-        let broken = self.report(link, epoch).is_some_and(|report| report.copy == Copy::Broken);
-        plan::is_valid(view, self, link) && !broken
-    }
-
-    /// Have all leases run out that could name this epoch for this life?
-    fn lease_is_over(&self, link: &Link, epoch: Epoch) -> bool {
-        let over = self.settings.lease.certainly_over();
-        let mine = self.term.granted.get(&(link.store, link.incarnation, epoch));
-        let given = mine.copied().unwrap_or(self.term.since).max(self.term.since);
-        self.now.since(given) > over
-    }
-
-    /// Has this life certainly ended?
-    fn has_ended(&self, view: &View, link: &Link) -> bool {
-        let newer = |incarnation: Incarnation| incarnation > link.incarnation;
-        let agreed = view.members.get(&link.store).is_some_and(|member| newer(member.incarnation));
-        agreed || self.term.heard.get(&link.store).is_some_and(|heard| newer(heard.beat.incarnation))
-    }
-
-    fn wedged_report(&self, link: &Link, epoch: Epoch, change: Epoch) -> Option<Report> {
-        self.report(link, epoch).filter(|report| report.wedged == Some(change))
-    }
-
-    /// For each parent how far its log goes, once nobody can serve or commit in it any more.
-    fn closed(
-        &self,
-        view: &View,
-        change: Epoch,
-        pending: &Pending,
-        actives: &[(Epoch, &Active)],
-    ) -> Option<Vec<Closed>> {
-        actives
-            .iter()
-            .map(|(epoch, active)| {
-                let silenced = active.chain.iter().all(|link| {
-                    self.wedged_report(link, *epoch, change).is_some()
-                        || self.has_ended(view, link)
-                        || self.lease_is_over(link, *epoch)
-                });
-                let kept = |link: &&Link| {
-                    let children = pending.children.iter().filter(|c| c.range.overlaps(&active.range));
-                    children.clone().all(|c| c.chain.iter().any(|to| to.is(link.store, link.incarnation)))
-                };
-                // Who has died since has nothing to give; what was committed the others have as well.
-                let longest = active
-                    .serving()
-                    .filter(|link| plan::is_valid(view, self, link))
-                    .filter(kept)
-                    .filter_map(|link| Some((self.wedged_report(link, *epoch, change)?.last, link.store)))
-                    .max_by_key(|(last, _)| *last);
-                let (base, from) = longest.filter(|_| silenced)?;
-                Some(Closed { epoch: *epoch, base, from })
-            })
-            .collect()
-    }
-
-    /// Is there somebody who is to serve, lives, and has not reported yet?
-    fn awaits_report(
-        &self,
-        view: &View,
-        change: Epoch,
-        pending: &Pending,
-        actives: &[(Epoch, &Active)],
-    ) -> bool {
-        pending.children.iter().any(|child| {
-            let parents = actives.iter().filter(|(_, active)| active.range.overlaps(&child.range));
-            let silent = |link: &Link| {
-                parents.clone().any(|(epoch, _)| self.wedged_report(link, *epoch, change).is_none())
-            };
-            child.chain.iter().any(|link| link.serving && plan::is_valid(view, self, link) && silent(link))
-        })
-    }
-
-    /// Those of the new chains who could fetch what they lack. Second: are all of them newcomers?
-    fn behind(
-        &self,
-        change: Epoch,
-        pending: &Pending,
-        parents: &[Closed],
-    ) -> (Vec<(StoreId, LevelOrder)>, bool) {
-        let (mut orders, mut newcomers_only) = (Vec::new(), true);
-        for link in pending.children.iter().flat_map(|child| &child.chain) {
-            for parent in parents {
-                let Some(report) = self.wedged_report(link, parent.epoch, change) else { continue };
-                let from = self.term.view.peer(parent.from);
-                let behind = report.durable < parent.base && report.copy != Copy::Broken;
-                let (Some(from), true) = (from, behind && plan::is_valid(&self.term.view, self, link)) else {
-                    continue;
-                };
-                newcomers_only &= !link.serving;
-                let order = LevelOrder { epoch: parent.epoch, change, from: from.clone(), base: parent.base };
-                orders.push((link.store, order));
-            }
-        }
-        (orders, newcomers_only)
-    }
-
-    /// The chain of a child: serving are those at the base with a complete copy; who died meanwhile is left out.
-    fn final_chain(&self, view: &View, change: Epoch, child: &Child, parents: &[Closed]) -> Vec<Link> {
-        let mine: Vec<&Closed> = parents
-            .iter()
-            .filter(|parent| {
-                view.ranges.get(&parent.epoch).is_some_and(|active| active.range.overlaps(&child.range))
-            })
-            .collect();
-        let complete = |link: &Link| {
-            mine.iter().all(|parent| {
-                self.wedged_report(link, parent.epoch, change).is_some_and(|report| {
-                    let there = report.last == parent.base && report.durable >= parent.base;
-                    there && matches!(report.copy, Copy::Serving | Copy::Synced | Copy::Damaged)
-                })
-            })
-        };
-        let links = child.chain.iter().map(|link| Link { serving: link.serving && complete(link), ..*link });
-        let living: Vec<Link> = links.filter(|link| plan::is_valid(view, self, link)).collect();
-        let (mut chain, syncing): (Vec<Link>, Vec<Link>) = living.into_iter().partition(|link| link.serving);
-        chain.extend(syncing);
-        chain
-    }
-
-    // When nobody who served lives.
-
-    /// How a range is opened again of which no serving life is left, if it can be.
-    fn reopening(&self, view: &View, epoch: Epoch, active: &Active) -> Option<Command> {
-        let serving: Vec<&Link> = active.serving().collect();
-        if !serving.iter().all(|link| self.has_ended(view, link) || self.lease_is_over(link, epoch)) {
-            return None;
-        }
-        let accepted = self.now < self.term.loss_accepted_until;
-        // Who is no member any more will not come back with its copy.
-        let over = |link: &Link| self.has_ended(view, link) || !view.members.contains_key(&link.store);
-        let all_ended = serving.iter().all(|link| over(link));
-        let all_back = serving.iter().all(|link| self.is_back(view, link));
-        let durability = self.settings.replication.durability;
-        let complete = |heard: &Heard| {
-            let serves = serving.iter().any(|link| link.store == heard.beat.store);
-            if serves { complete_copy(epoch, active, heard) } else { None }
-        };
-        let some = |heard: &Heard| some_copy(active, heard);
-        match durability {
-            Durability::Sync => self
-                .best(view, complete)
-                .map(|(heard, base)| reopen(epoch, heard, base.max(active.base), Reopened::Copy, false)),
-            Durability::Interval if all_ended && all_back => self.longest(view, epoch, active, some),
-            Durability::Memory if all_ended => self.empty(view, epoch, active),
-            Durability::Interval | Durability::Memory => None,
-        }
-        .or_else(|| if accepted { self.longest(view, epoch, active, some) } else { None })
-    }
-
-    /// The copy that goes farthest; nothing, if nobody has one.
-    fn longest(
-        &self,
-        view: &View,
-        epoch: Epoch,
-        active: &Active,
-        copy: impl Fn(&Heard) -> Option<(Epoch, Sequence)>,
-    ) -> Option<Command> {
-        let best = self.best(view, copy);
-        let found =
-            best.map(|(heard, base)| reopen(epoch, heard, base.max(active.base), Reopened::Copy, true));
-        found.or_else(|| self.empty(view, epoch, active))
-    }
-
-    /// Of the members that are here, in a life that is agreed on, the one with the best copy.
-    fn best(
-        &self,
-        view: &View,
-        copy: impl Fn(&Heard) -> Option<(Epoch, Sequence)>,
-    ) -> Option<(&Heard, Sequence)> {
-        let here = self.term.heard.values().filter(|heard| self.is_here(view, heard));
-        let copies = here.filter_map(|heard| Some((heard, copy(heard)?)));
-        copies.max_by_key(|(_, copy)| *copy).map(|(heard, (_, last))| (heard, last))
-    }
-
-    fn is_here(&self, view: &View, heard: &Heard) -> bool {
-        let member = view.members.get(&heard.beat.store);
-        let agreed = member.is_some_and(|member| member.incarnation == heard.beat.incarnation);
-        agreed && self.health(heard.beat.store) == Health::Alive
-    }
-
-    /// Is the store of a life that has ended here again, or will it never be?
-    fn is_back(&self, view: &View, link: &Link) -> bool {
-        let heard = self.term.heard.get(&link.store);
-        !view.members.contains_key(&link.store) || heard.is_some_and(|heard| self.is_here(view, heard))
-    }
-
-    /// Nothing is left: the first living member that should have the range begins anew.
-    fn empty(&self, view: &View, epoch: Epoch, active: &Active) -> Option<Command> {
-        let members = view.clockwise(active.range.high);
-        let here = members.into_iter().filter(|(_, member)| !member.leaving);
-        let mut here = here.filter_map(|(store, _)| self.term.heard.get(&store));
-        let heard = here.find(|heard| self.is_here(view, heard))?;
-        Some(reopen(epoch, heard, active.base, Reopened::Empty, true))
-    }
-}
-
 /// Does a heartbeat say something that the leader acts on? How far a log goes matters only when it is wedged.
 fn tells_more(before: &Heartbeat, now: &Heartbeat) -> bool {
     let matters = |report: &Report| {
@@ -847,35 +612,4 @@ fn tells_more(before: &Heartbeat, now: &Heartbeat) -> bool {
     before.incarnation != now.incarnation
         || before.silent != now.silent
         || !before.reports.iter().map(matters).eq(now.reports.iter().map(matters))
-}
-
-fn reopen(epoch: Epoch, heard: &Heard, base: Sequence, with: Reopened, loss: bool) -> Command {
-    let Heartbeat { store, incarnation, .. } = heard.beat;
-    Command::Reopen { epoch, store, incarnation, base, with, loss }
-}
-
-/// What a store that has come back holds of an epoch, if that is certainly everything: of the epoch itself, or, if no
-/// write of it was stored there, all of the epochs that it followed.
-fn complete_copy(epoch: Epoch, active: &Active, heard: &Heard) -> Option<(Epoch, Sequence)> {
-    let held = |wanted: Epoch| {
-        heard.beat.holdings.iter().find(|holding| holding.epoch == wanted && holding.complete)
-    };
-    if let Some(holding) = held(epoch) {
-        return Some((epoch, holding.last));
-    }
-    let all = |(parent, base): &(Epoch, Sequence)| held(*parent).is_some_and(|holding| holding.last >= *base);
-    (!active.from.is_empty() && active.from.iter().all(all)).then_some((Epoch(0), active.base))
-}
-
-/// The newest that a store that has come back holds of a range, be it from long ago.
-fn some_copy(active: &Active, heard: &Heard) -> Option<(Epoch, Sequence)> {
-    let covers = |holding: &&Holding| {
-        let Holding { range, complete, .. } = holding;
-        let inside = range.low == range.high
-            || (range.contains(active.range.high)
-                && (range.low == active.range.low || range.contains(active.range.low)));
-        *complete && inside
-    };
-    let copies = heard.beat.holdings.iter().filter(covers);
-    copies.map(|holding| (holding.epoch, holding.last)).max()
 }
