@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use chordata_protocol::chain::View;
 use chordata_protocol::{Address, Key, Range, Space};
-use chordata_rpc::service::{Error, Level, Options, Route};
+use chordata_rpc::service::{Error, Options};
 use chordata_rpc::{Pool, within};
 
 use crate::BenchError;
@@ -196,8 +196,6 @@ struct Direct {
     turn: Arc<AtomicUsize>,
 }
 
-const DIRECT: Options = Options { route: Route::Direct, trace: false, by: None, level: Level::Linearizable };
-
 impl Direct {
     fn of(arena: &Arena) -> Result<Direct, BenchError> {
         let Arena { cluster, chains, choice, .. } = arena;
@@ -231,7 +229,7 @@ impl Direct {
     ) -> Result<Option<chordata_protocol::Record>, BenchError> {
         let deadline = Instant::now() + LIMIT;
         loop {
-            let answer = self.pool.client(replica).get(within(LIMIT), key.clone(), DIRECT).await;
+            let answer = self.pool.client(replica).get(within(LIMIT), key.clone(), Options::DIRECT).await;
             match answer.map_err(BenchError::call)? {
                 // A busy machine may be late with leases.
                 Err(Error::Unavailable(_)) if Instant::now() < deadline => tokio::time::sleep(PAUSE).await,

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use chordata_client::{Client, Config};
 use chordata_protocol::{Address, Key, Value};
-use chordata_rpc::service::{Level, Options, Route};
+use chordata_rpc::service::Options;
 use chordata_rpc::{Pool, within};
 
 use crate::BenchError;
@@ -118,18 +118,17 @@ struct Stub {
     address: Address,
 }
 
-const DIRECT: Options = Options { route: Route::Direct, trace: false, by: None, level: Level::Linearizable };
-
 impl Target for Stub {
     async fn put(&self, key: Vec<u8>, value: Vec<u8>) -> Result<(), BenchError> {
         let stub = self.pool.client(&self.address);
-        let answer = stub.put(within(LIMIT), Key::new(key), Value::from(value), DIRECT).await;
+        let answer = stub.put(within(LIMIT), Key::new(key), Value::from(value), Options::DIRECT).await;
         answer.map_err(BenchError::call)?.map(drop).map_err(BenchError::call)
     }
 
     async fn get(&self, key: Vec<u8>) -> Result<Option<usize>, BenchError> {
         let stub = self.pool.client(&self.address);
-        let answer = stub.get(within(LIMIT), Key::new(key), DIRECT).await.map_err(BenchError::call)?;
+        let answer =
+            stub.get(within(LIMIT), Key::new(key), Options::DIRECT).await.map_err(BenchError::call)?;
         Ok(answer.map_err(BenchError::call)?.result.map(|record| record.value.len()))
     }
 }

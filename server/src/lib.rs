@@ -19,6 +19,7 @@ pub mod agent;
 pub mod chain;
 pub mod command;
 mod copies;
+pub mod eventual;
 pub mod identity;
 pub mod logging;
 mod many;

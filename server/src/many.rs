@@ -41,7 +41,12 @@ trait Errand: Clone + Send {
     fn size(&self) -> usize;
     /// Bytes that a result takes in the answer.
     fn result_size(output: &Self::Output) -> usize;
-    fn here(&self, node: &Node, key: &Key) -> impl Future<Output = Result<Self::Output, Error>> + Send;
+    fn here(
+        &self,
+        node: &Node,
+        key: &Key,
+        options: &Options,
+    ) -> impl Future<Output = Result<Self::Output, Error>> + Send;
     fn there(
         node: &Node,
         owner: &Peer,
@@ -62,8 +67,8 @@ impl Errand for Operation {
         0
     }
 
-    async fn here(&self, node: &Node, key: &Key) -> Result<Outcome, Error> {
-        node.apply_here(key, self, None).await.map(|placed| placed.result)
+    async fn here(&self, node: &Node, key: &Key, options: &Options) -> Result<Outcome, Error> {
+        node.apply_here(key, self, options).await.map(|placed| placed.result)
     }
 
     async fn there(
@@ -97,8 +102,8 @@ impl Errand for Read {
         output.as_ref().map_or(0, |record| record.value.len())
     }
 
-    async fn here(&self, node: &Node, key: &Key) -> Result<Option<Record>, Error> {
-        node.read_here(key).await.map(|placed| placed.result)
+    async fn here(&self, node: &Node, key: &Key, options: &Options) -> Result<Option<Record>, Error> {
+        node.read_here(key, options).await.map(|placed| placed.result)
     }
 
     async fn there(
@@ -146,12 +151,12 @@ impl Node {
             return vec![Err(BadInput::TooManyKeys(count, KEYS_MAX).into()); count];
         }
         if let Route::Direct = options.route {
-            return join_all(items.iter().map(|(key, what)| what.here(self, key))).await;
+            return join_all(items.iter().map(|(key, what)| what.here(self, key, &options))).await;
         }
         let Route::Entry(policy) = options.route else { return Vec::new() };
         let mut items: Vec<Item<E, E::Output>> =
             items.into_iter().map(|(key, what)| self.item(key, what)).collect();
-        Box::pin(self.route_each(&mut items, policy, number)).await;
+        Box::pin(self.route_each(&mut items, policy, &options, number)).await;
         let lost = || Err(Error::Unavailable("the ring kept changing".to_owned()));
         items.into_iter().map(|item| item.answer.unwrap_or_else(lost)).collect()
     }
@@ -161,7 +166,13 @@ impl Node {
         Item { id: key.id(self.space()), key, what, answer }
     }
 
-    async fn route_each<E: Errand>(&self, items: &mut [Item<E, E::Output>], policy: Policy, number: u128) {
+    async fn route_each<E: Errand>(
+        &self,
+        items: &mut [Item<E, E::Output>],
+        policy: Policy,
+        options: &Options,
+        number: u128,
+    ) {
         let deadline = Instant::now() + PATIENCE;
         while let Some(first) = items.iter().find(|item| item.answer.is_none()).map(|item| item.id) {
             let answered = items.iter().filter_map(|item| item.answer.as_ref()?.as_ref().ok());
@@ -183,7 +194,7 @@ impl Node {
             }
             let mine = items.iter_mut().filter(|item| item.answer.is_none() && self.serves(item.id));
             let here = mine.map(|item| async move {
-                item.answer = settled(item.what.here(self, &item.key).await);
+                item.answer = settled(item.what.here(self, &item.key, options).await);
             });
             join_all(here).await;
         }

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use chordata_protocol::chain::WriteId;
 use chordata_protocol::ring::{Admit, Caller, Change, Effect, Event, Ring, Timer};
 use chordata_protocol::{
-    Address, CallError, Id, Key, Operation, Outcome, Peer, Record, Request, Response, Space, Time,
+    Address, CallError, Consistency, Id, Key, Operation, Outcome, Peer, Record, Request, Response, Space,
+    Time,
 };
-use chordata_rpc::service::{ClusterSettings, Error, Placed};
+use chordata_rpc::service::{ClusterSettings, Error, Options, Placed};
 use chordata_rpc::{CallFailure, Pool};
 use chordata_store::group::{Committer, Store};
 use chordata_store::{Change as Write, Engine, StoreError, Ticket, transfer};
@@ -18,7 +18,8 @@ use tokio::sync::{Semaphore, broadcast, watch};
 use tokio::task::AbortHandle;
 use tracing::{debug, error, info, warn};
 
-use crate::chain::{Chain, Parts};
+use crate::chain::Chain;
+use crate::eventual::Eventual;
 use crate::trace;
 
 /// How long a request waits for keys that are on their way.
@@ -55,10 +56,21 @@ struct Shared {
     pub(crate) refreshing: crate::walks::Shared<chordata_rpc::service::FingerRefresh>,
 }
 
+/// How a node keeps its data beside others: what it needs for that, before it runs.
+pub enum Parts {
+    /// In the only copy, which is handed over when nodes join and leave.
+    Single,
+    /// In chains.
+    Chain(Box<crate::chain::Parts>),
+    /// In copies that become equal in time.
+    Eventual(Box<crate::eventual::Parts>),
+}
+
 struct Inner {
     ring: Ring,
     engine: Box<dyn Engine>,
     chain: Option<Chain>,
+    eventual: Option<Eventual>,
     timers: BTreeMap<Timer, AbortHandle>,
     stopped: bool,
 }
@@ -70,10 +82,14 @@ impl Node {
         engine: Box<dyn Engine>,
         cluster: ClusterSettings,
         pool: Pool,
-        chain: Option<Parts>,
+        parts: Parts,
     ) -> Node {
         let settings = ring.settings();
-        let chain = chain.map(|parts| Chain::new(parts, ring.me()));
+        let (chain, eventual) = match parts {
+            Parts::Single => (None, None),
+            Parts::Chain(parts) => (Some(Chain::new(*parts, ring.me())), None),
+            Parts::Eventual(parts) => (None, Some(Eventual::new(*parts))),
+        };
         Node {
             shared: Arc::new(Shared {
                 space: settings.space,
@@ -81,7 +97,14 @@ impl Node {
                 cluster,
                 call_timeout: settings.call_timeout,
                 hop_limit: settings.hop_limit,
-                inner: Mutex::new(Inner { ring, engine, chain, timers: BTreeMap::new(), stopped: false }),
+                inner: Mutex::new(Inner {
+                    ring,
+                    engine,
+                    chain,
+                    eventual,
+                    timers: BTreeMap::new(),
+                    stopped: false,
+                }),
                 pool,
                 walk_calls: Semaphore::new(WALK_CALLS_MAX),
                 started: Instant::now(),
@@ -195,13 +218,29 @@ impl Node {
         if let Some(chain) = &mut inner.chain {
             chain.stop();
         }
+        if let Some(eventual) = &mut inner.eventual {
+            eventual.stop();
+        }
+    }
+
+    // Eventual mode.
+
+    /// Does something with the node's part in eventual mode and its engine, under the lock. None: it has none, or has
+    /// stopped.
+    pub(crate) fn with_eventual<T>(
+        &self,
+        act: impl FnOnce(&mut Eventual, &mut dyn Engine) -> T,
+    ) -> Option<T> {
+        let mut inner = self.shared.inner.lock();
+        let Inner { engine, eventual, stopped, .. } = &mut *inner;
+        eventual.as_mut().filter(|_| !*stopped).map(|eventual| act(eventual, &mut **engine))
     }
 
     // Chains.
 
     /// Does the node keep its data in chains?
     pub fn has_chains(&self) -> bool {
-        self.shared.cluster.replication.is_some()
+        self.shared.cluster.consistency() == Some(Consistency::Chain)
     }
 
     /// Does something with the node's chains and its engine, under the lock. None: it has none, or has stopped.
@@ -224,7 +263,24 @@ impl Node {
             let store = chain.member.store();
             chain.member.view().is_some_and(|view| view.barred.contains(&store))
         });
-        forgotten.unwrap_or(false)
+        forgotten.or_else(|| self.with_eventual(|part, _| part.is_barred())).unwrap_or(false)
+    }
+
+    /// Has it left the ring, with nothing that anybody counts on?
+    pub(crate) fn has_departed(&self) -> bool {
+        let left = self.inspect(|ring, _| ring.has_left());
+        left && (!self.is_eventual() || self.with_eventual(|part, _| part.is_gone()).unwrap_or(false))
+    }
+
+    /// Waits until it has.
+    pub(crate) async fn departed(&self) {
+        let mut changed = self.subscribe_serving();
+        while !self.has_departed() {
+            // An error: the node is gone.
+            if changed.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Do others, as far as this node knows, still count on what it keeps?
@@ -262,6 +318,13 @@ impl Node {
         }
     }
 
+    /// What waits is written now, whatever the mode.
+    pub(crate) fn flush_committer(&self) {
+        if let Some(committer) = self.shared.committer.lock().as_ref() {
+            committer.flush();
+        }
+    }
+
     /// Waits until everything that was stored is on disk.
     pub(crate) async fn sync(&self) {
         let ticket = self.shared.inner.lock().engine.applied();
@@ -295,6 +358,11 @@ impl Node {
             }
             Effect::Answer { response, .. } => *answer = Some(response),
             Effect::SetTimer { timer, after } => self.set_timer(inner, timer, after),
+            // What the ring hands over is who owns a range. The copies follow by themselves.
+            Effect::ReadRange { token, .. } | Effect::ReadKeys { token, .. } if inner.eventual.is_some() => {
+                return Some(Event::Entries { token, entries: Vec::new(), next: None });
+            }
+            Effect::Merge(_) | Effect::Erase(_) if inner.eventual.is_some() => {}
             Effect::ReadRange { token, range, after, bytes_max } => {
                 let read = transfer::read_range(&*inner.engine, space, range, after, bytes_max);
                 let (entries, next) = self.must_have(read);
@@ -353,6 +421,9 @@ impl Node {
                 info!(node = %me, "handing ({:?}, {:?}] over to {to}", range.low, range.high);
             }
             Change::HandOverFailed { to } => info!(node = %me, "hand-over to {to} failed: trying again"),
+            Change::Claimed(range) if self.is_eventual() => {
+                info!(node = %me, "nobody owns ({:?}, {:?}]: this node does from now on", range.low, range.high);
+            }
             Change::Claimed(range) => {
                 warn!(node = %me, "nobody serves ({:?}, {:?}]: serving it, without what was stored there", range.low, range.high);
             }
@@ -434,9 +505,11 @@ impl Node {
 
     pub(crate) fn serves(&self, id: Id) -> bool {
         let inner = self.shared.inner.lock();
-        match &inner.chain {
-            Some(chain) => chain.member.is_head_of(id),
-            None => inner.ring.serves(id),
+        match (&inner.chain, &inner.eventual) {
+            (Some(chain), _) => chain.member.is_head_of(id),
+            // Any node takes anything.
+            (None, Some(_)) => true,
+            (None, None) => inner.ring.serves(id),
         }
     }
 
@@ -482,13 +555,13 @@ impl Node {
         &self,
         key: &Key,
         operation: &Operation,
-        by: Option<WriteId>,
+        options: &Options,
     ) -> Result<Placed<Outcome>, Error> {
         key.check(self.shared.space)?;
         if let Some(value) = operation.value() {
             value.check()?;
         }
-        self.apply_at(key.id(self.shared.space), key, operation, by).await
+        self.apply_at(key.id(self.shared.space), key, operation, options).await
     }
 
     /// The same for a key that was checked and whose identifier is known.
@@ -497,10 +570,13 @@ impl Node {
         id: Id,
         key: &Key,
         operation: &Operation,
-        by: Option<WriteId>,
+        options: &Options,
     ) -> Result<Placed<Outcome>, Error> {
         if self.has_chains() {
-            return self.chain_apply(id, key, operation, by).await;
+            return self.chain_apply(id, key, operation, options.by).await;
+        }
+        if self.is_eventual() {
+            return self.eventual_apply(key, operation, options).await;
         }
         let outcome = self.at_key(id, |ring, engine| {
             let current = engine.version(id, key)?;
@@ -522,15 +598,27 @@ impl Node {
     }
 
     /// Reads a key that this node serves.
-    pub(crate) async fn read_here(&self, key: &Key) -> Result<Placed<Option<Record>>, Error> {
+    pub(crate) async fn read_here(
+        &self,
+        key: &Key,
+        options: &Options,
+    ) -> Result<Placed<Option<Record>>, Error> {
         key.check(self.shared.space)?;
-        self.read_at(key.id(self.shared.space), key).await
+        self.read_at(key.id(self.shared.space), key, options).await
     }
 
     /// The same for a key that was checked and whose identifier is known.
-    pub(crate) async fn read_at(&self, id: Id, key: &Key) -> Result<Placed<Option<Record>>, Error> {
+    pub(crate) async fn read_at(
+        &self,
+        id: Id,
+        key: &Key,
+        options: &Options,
+    ) -> Result<Placed<Option<Record>>, Error> {
         if self.has_chains() {
             return self.chain_read(id, key).await;
+        }
+        if self.is_eventual() {
+            return self.eventual_read(key, options).await;
         }
         let read = self.at_key(id, |_, engine| engine.get(id, key)).await?;
         let record = read.map_err(|error| self.store_failed(&error))?;
@@ -556,7 +644,9 @@ impl Store for Committing {
         let Some(shared) = self.node.upgrade() else { return };
         let _entered = self.runtime.enter();
         shared.durable.send_replace(ticket);
-        Node { shared }.chain_durable(ticket);
+        let node = Node { shared };
+        node.chain_durable(ticket);
+        node.eventual_durable(ticket);
     }
 
     fn failed(&self, error: StoreError) {

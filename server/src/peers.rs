@@ -4,7 +4,8 @@ use bytes::Bytes;
 use chordata_protocol::chain::{Applied, ChainRequest, ChainResponse, Command, WriteId};
 use chordata_protocol::message::Found;
 use chordata_protocol::{Key, Operation, Outcome, Record, Request, Response};
-use chordata_rpc::service::{Error, Placed, Ring};
+use chordata_rpc::letter::{Hello, Letter, Reply};
+use chordata_rpc::service::{Error, Options, Placed, Ring};
 use futures::future::join_all;
 use tarpc::context::Context;
 
@@ -34,14 +35,15 @@ impl Ring for Node {
         operation: Operation,
         by: Option<WriteId>,
     ) -> Result<Placed<Outcome>, Error> {
-        let result = self.apply_here(&key, &operation, by).await;
+        let options = Options { by, ..Options::default() };
+        let result = self.apply_here(&key, &operation, &options).await;
         let id = key.id(self.space());
         self.trace_key(trace::request_of(&context), "write", &key, id, &result);
         result
     }
 
     async fn read(self, context: Context, key: Key) -> Result<Placed<Option<Record>>, Error> {
-        let result = self.read_here(&key).await;
+        let result = self.read_here(&key, &Options::default()).await;
         let id = key.id(self.space());
         self.trace_key(trace::request_of(&context), "read", &key, id, &result);
         result
@@ -52,7 +54,10 @@ impl Ring for Node {
         _: Context,
         entries: Vec<(Key, Operation, Option<WriteId>)>,
     ) -> Vec<Result<Outcome, Error>> {
-        let writes = entries.iter().map(|(key, operation, by)| self.apply_here(key, operation, *by));
+        let writes = entries.iter().map(async |(key, operation, by)| {
+            let options = Options { by: *by, ..Options::default() };
+            self.apply_here(key, operation, &options).await
+        });
         let answers = join_all(writes).await;
         answers.into_iter().map(|answer| answer.map(|placed| placed.result)).collect()
     }
@@ -60,7 +65,7 @@ impl Ring for Node {
     async fn read_many(self, _: Context, keys: Vec<Key>) -> Vec<Result<Option<Record>, Error>> {
         let (mut answers, mut bytes) = (Vec::with_capacity(keys.len()), 0);
         for key in &keys {
-            let answer = self.read_here(key).await.map(|placed| placed.result);
+            let answer = self.read_here(key, &Options::default()).await.map(|placed| placed.result);
             bytes +=
                 answer.as_ref().ok().and_then(Option::as_ref).map_or(0, |record| record.value.len()) + 64;
             answers.push(if bytes > ANSWER_BYTES_MAX { Err(Error::Overloaded) } else { answer });
@@ -83,6 +88,14 @@ impl Ring for Node {
 
     async fn accept_loss(self, _: Context) -> Result<(), Error> {
         self.accept_loss_here()
+    }
+
+    async fn hello(self, _: Context) -> Option<Hello> {
+        self.hello_here()
+    }
+
+    async fn deliver(self, _: Context, letter: Letter) -> Option<Reply> {
+        self.letter_came(letter).await
     }
 }
 

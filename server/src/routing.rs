@@ -169,7 +169,7 @@ impl Node {
             Route::Entry(policy) => (!self.serves(id)).then_some(policy),
         };
         let Some(policy) = policy else {
-            let result = self.apply_at(id, &key, &operation, options.by).await;
+            let result = self.apply_at(id, &key, &operation, &options).await;
             self.trace_key(number, handler, &key, id, &result);
             let Placed { result, at } = result?;
             return Ok(Answer { result, at, trip: self.trip_here(id, options.trace) });
@@ -182,7 +182,7 @@ impl Node {
             let (key, operation) = (key.clone(), operation.clone());
             async move {
                 if owner == *self.me() {
-                    return Carried::Answered(self.apply_at(id, &key, &operation, by).await);
+                    return Carried::Answered(self.apply_at(id, &key, &operation, &options).await);
                 }
                 let context = trace::context_for(number, PATIENCE);
                 match self.pool().ring(&owner.address).apply(context, key, operation, by).await {
@@ -208,7 +208,7 @@ impl Node {
             Route::Entry(policy) => (!self.serves(id)).then_some(policy),
         };
         let Some(policy) = policy else {
-            let result = self.read_at(id, &key).await;
+            let result = self.read_at(id, &key, &options).await;
             self.trace_key(number, "get", &key, id, &result);
             let Placed { result, at } = result?;
             return Ok(Answer { result, at, trip: self.trip_here(id, options.trace) });
@@ -220,7 +220,7 @@ impl Node {
             let key = key.clone();
             async move {
                 if owner == *self.me() {
-                    return Carried::Answered(self.read_at(id, &key).await);
+                    return Carried::Answered(self.read_at(id, &key, &options).await);
                 }
                 let context = trace::context_for(number, PATIENCE);
                 match self.pool().ring(&owner.address).read(context, key).await {

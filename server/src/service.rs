@@ -6,8 +6,8 @@ use chordata_protocol::message::Found;
 use chordata_protocol::procedure::admit::{Admit, NotAdmitted};
 use chordata_protocol::ring::{Change, Event};
 use chordata_protocol::{
-    BadInput, Id, Key, Membership, Operation, Outcome, Peer, Placement, Policy, Range, Record, Request,
-    Response, Space, Value, Version,
+    BadInput, Consistency, Id, Key, Membership, Operation, Outcome, Peer, Placement, Policy, Range, Record,
+    Request, Response, Space, Value, Version,
 };
 use chordata_rpc::service::{
     Admission, Answer, Chordata, ConnInfo, CopiesOptions, CopiesPage, Error, FingerRefresh, FingerRow,
@@ -85,6 +85,7 @@ impl Chordata for Node {
                     predecessor: place.predecessor,
                     successor: place.successor,
                     view: None,
+                    briefing: self.with_eventual(|part, _| part.briefing()),
                     settings: self.cluster().clone(),
                 })
             }
@@ -204,21 +205,13 @@ impl Chordata for Node {
 
     async fn depart(self, _: Context) -> Result<(), Error> {
         self.must_be_member()?;
+        if self.is_eventual() {
+            return self.eventual_leave().await;
+        }
         if self.has_chains() {
             self.chain_leave().await?;
         }
-        let mut changes = self.watch();
-        self.event(Event::Depart);
-        loop {
-            match changes.recv().await {
-                Ok(Change::Left) => return Ok(()),
-                Ok(Change::DepartFailed(reason)) => return Err(Error::Unavailable(reason.to_owned())),
-                Ok(_) => {}
-                // Too many changes to have seen them all: the state tells.
-                Err(_) if self.inspect(|ring, _| ring.has_left()) => return Ok(()),
-                Err(_) => {}
-            }
-        }
+        self.leave_ring().await
     }
 
     async fn status(self, _: Context) -> Result<Status, Error> {
@@ -227,6 +220,9 @@ impl Chordata for Node {
 
     async fn forget(self, _: Context, id: Id) -> Result<(), Error> {
         self.must_be_member()?;
+        if self.is_eventual() {
+            return self.eventual_forget(id);
+        }
         self.must_have_chains()?;
         self.chain_forget(id).await
     }
@@ -247,9 +243,29 @@ impl Chordata for Node {
 }
 
 impl Node {
+    /// Leaves the ring: its neighbours take over what it owns.
+    pub(crate) async fn leave_ring(&self) -> Result<(), Error> {
+        let mut changes = self.watch();
+        self.event(Event::Depart);
+        loop {
+            match changes.recv().await {
+                Ok(Change::Left) => return Ok(()),
+                Ok(Change::DepartFailed(reason)) => return Err(Error::Unavailable(reason.to_owned())),
+                Ok(_) => {}
+                // Too many changes to have seen them all: the state tells.
+                Err(_) if self.inspect(|ring, _| ring.has_left()) => return Ok(()),
+                Err(_) => {}
+            }
+        }
+    }
+
     fn must_have_chains(&self) -> Result<(), Error> {
-        let reason = "this cluster keeps its data in single copies: there are no chains";
-        if self.has_chains() { Ok(()) } else { Err(Error::Unavailable(reason.to_owned())) }
+        let kept = match self.cluster().consistency() {
+            Some(Consistency::Chain) => return Ok(()),
+            Some(Consistency::Eventual) => "in eventual mode",
+            None => "in single copies",
+        };
+        Err(Error::NotSupported(format!("this cluster keeps its data {kept}: there are no chains")))
     }
 
     fn must_be_member(&self) -> Result<(), Error> {
@@ -261,6 +277,7 @@ impl Node {
         let (space, now, me) = (self.space(), self.now(), self.me().id);
         let chain = self.with_chain(|chain, _| (chain.status(now), chain.own_range(me)));
         let (chain, own) = chain.map_or((None, None), |(status, own)| (Some(status), own));
+        let eventual = self.with_eventual(|part, _| part.status(self.me()));
         self.inspect(|ring, engine| {
             let number = ring.membership().and_then(|membership| membership.number(ring.me().id));
             let serving = ring.serving().or(own);
@@ -282,6 +299,7 @@ impl Node {
                 known: u32::try_from(ring.known().peers().count()).unwrap_or(u32::MAX),
                 silent: ring.known().silent_peers().collect(),
                 chain,
+                eventual,
             }
         })
     }

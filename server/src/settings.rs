@@ -34,6 +34,8 @@ pub enum ConsistencySetting {
     Single,
     /// Chains of k copies: linearizable
     Chain,
+    /// k copies that become equal in time: always answers
+    Eventual,
 }
 
 /// When a write is on disk.
@@ -336,8 +338,10 @@ impl Settings {
     }
 
     fn replication(&self) -> Result<Option<Replication>, SettingsError> {
-        let ConsistencySetting::Chain = self.consistency.unwrap_or(ConsistencySetting::Single) else {
-            return Ok(None);
+        let consistency = match self.consistency.unwrap_or(ConsistencySetting::Single) {
+            ConsistencySetting::Single => return Ok(None),
+            ConsistencySetting::Chain => Consistency::Chain,
+            ConsistencySetting::Eventual => Consistency::Eventual,
         };
         let factor = self.replication.unwrap_or(Replication::default().factor);
         if !(1..=16).contains(&factor) {
@@ -357,7 +361,7 @@ impl Settings {
             }
         };
         let clean_reads = self.clean_reads.unwrap_or(true);
-        Ok(Some(Replication { consistency: Consistency::Chain, factor, durability, clean_reads }))
+        Ok(Some(Replication { consistency, factor, durability, clean_reads }))
     }
 
     fn lease(&self) -> Result<Lease, SettingsError> {

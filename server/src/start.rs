@@ -14,11 +14,11 @@ use std::time::Duration;
 use chordata_consensus::{NodeId, Settings as GroupSettings, Storage};
 use chordata_protocol::chain::{Incarnation, StoreId, View};
 use chordata_protocol::ring::{Change, Event, Ring, RingSettings};
-use chordata_protocol::{Address, Durability, Id, Peer, Placement, Space};
+use chordata_protocol::{Address, Consistency, Durability, Id, Peer, Placement, Space};
 use chordata_rpc::kind::{ForClients, ForRing};
 use chordata_rpc::net::{self, Listener};
 use chordata_rpc::service::Ring as RingService;
-use chordata_rpc::service::{Admission, Chordata, ClusterId, ClusterSettings, Error, Joiner};
+use chordata_rpc::service::{Admission, Briefing, Chordata, ClusterId, ClusterSettings, Error, Joiner};
 use chordata_rpc::{CallFailure, Credentials, Handlers, Net, Pool, PoolSettings, Session};
 use chordata_store::group::Mode;
 use chordata_store::{DiskEngine, DiskSettings, Engine, MemoryEngine, RealFiles};
@@ -29,9 +29,10 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::chain::{self, Agreement, Group, Machine, Parts};
+use crate::chain::{self, Agreement, Group, Machine};
+use crate::eventual;
 use crate::identity::{DataDirectory, DataError, Identity};
-use crate::node::Node;
+use crate::node::{Node, Parts};
 use crate::settings::{Resolved, SettingsError};
 
 /// How long a node that was in a ring looks for others of it before it goes on alone.
@@ -115,7 +116,7 @@ impl Started {
         let mut changes = self.node.watch();
         let mut serving = self.node.subscribe_serving();
         loop {
-            if self.node.inspect(|ring, _| ring.has_left()) {
+            if self.node.has_departed() {
                 return Ending::Departed;
             }
             if self.node.is_forgotten() {
@@ -178,6 +179,8 @@ struct Life<'a> {
     known: &'a [Peer],
     /// Is it the first of its cluster?
     founds: bool,
+    /// The store of its last life, if that was in memory and this one is another.
+    former: Option<u128>,
 }
 
 /// 128 random bits.
@@ -208,6 +211,8 @@ struct Place {
     predecessor: Option<Peer>,
     /// The first view of chains that has it as a member, if it was admitted just now.
     view: Option<u64>,
+    /// What it was told for eventual mode, if it was admitted just now.
+    briefing: Option<Briefing>,
 }
 
 /// Starts a node; returns when it is in a ring.
@@ -269,10 +274,11 @@ impl Starting {
         contacts.sort();
         contacts.dedup();
         contacts.retain(|address| *address != self.me);
-        if identity.cluster.replication.is_some() {
+        if identity.cluster.consistency() == Some(Consistency::Chain) {
             // No admission is asked for: it belongs to the cluster, whose coordinator may need this very node.
             let predecessor = nearest_before(&self.pool, &contacts, space, identity.id).await;
-            let place = Place { id: identity.id, cluster: identity.cluster.clone(), predecessor, view: None };
+            let (id, cluster) = (identity.id, identity.cluster.clone());
+            let place = Place { id, cluster, predecessor, view: None, briefing: None };
             return self.run(place, identity.store, identity.incarnation, &known).await;
         }
         let placement = Placement::Fixed(identity.id);
@@ -291,12 +297,10 @@ impl Starting {
             }
             Err(error) => return Err(error),
         };
-        let place = Place {
-            id: identity.id,
-            cluster: identity.cluster.clone(),
-            predecessor: admission.map(|admission| admission.predecessor),
-            view: None,
-        };
+        let (predecessor, briefing) =
+            admission.map_or((None, None), |admission| (Some(admission.predecessor), admission.briefing));
+        let (id, cluster) = (identity.id, identity.cluster.clone());
+        let place = Place { id, cluster, predecessor, view: None, briefing };
         self.run(place, identity.store, identity.incarnation, &known).await
     }
 
@@ -316,15 +320,17 @@ impl Starting {
                 replication: self.settings.replication,
                 lease: self.settings.lease,
             };
-            return self.run(Place { id, cluster, predecessor: None, view: None }, store, 1, &[]).await;
+            let place = Place { id, cluster, predecessor: None, view: None, briefing: None };
+            return self.run(place, store, 1, &[]).await;
         }
         let contacts: Vec<Address> =
             self.settings.join.iter().filter(|address| **address != self.me).cloned().collect();
         let patience = self.settings.join_timeout;
         let joiner = self.joiner(self.settings.placement, store, 1);
         let admission = self.ask_admission(&contacts, joiner, patience).await?;
-        let Admission { id, predecessor, settings: cluster, view, .. } = admission;
-        self.run(Place { id, cluster, predecessor: Some(predecessor), view }, store, 1, &[]).await
+        let Admission { id, predecessor, settings: cluster, view, briefing, .. } = admission;
+        let place = Place { id, cluster, predecessor: Some(predecessor), view, briefing };
+        self.run(place, store, 1, &[]).await
     }
 
     fn joiner(&self, placement: Placement, store: u128, incarnation: u64) -> Joiner {
@@ -435,7 +441,7 @@ impl Starting {
         life: &Life<'_>,
         engine: &dyn Engine,
         seed: u64,
-    ) -> Result<Option<Parts>, StartError> {
+    ) -> Result<Option<chain::Parts>, StartError> {
         let space = Space::new(place.cluster.bits).unwrap_or_default();
         let Some(settings) = chain::settings(&place.cluster, space) else { return Ok(None) };
         let failed = |error: &dyn std::fmt::Display| StartError::Store(error.to_string());
@@ -460,7 +466,30 @@ impl Starting {
         let mut contacts: Vec<Peer> = life.known.to_vec();
         contacts.extend(place.predecessor.clone());
         contacts.push(me);
-        Ok(Some(Parts { settings, store, incarnation, kept, contacts, group, seed }))
+        Ok(Some(chain::Parts { settings, store, incarnation, kept, contacts, group, seed }))
+    }
+
+    /// How the node keeps its data beside others.
+    async fn parts(
+        &self,
+        place: &Place,
+        life: &Life<'_>,
+        engine: &mut dyn Engine,
+        seed: u64,
+    ) -> Result<Parts, StartError> {
+        let Some(replication) = place.cluster.replication else { return Ok(Parts::Single) };
+        if replication.consistency == Consistency::Chain {
+            let parts = self.chain_parts(place, life, engine, seed).await?;
+            return Ok(parts.map_or(Parts::Single, |parts| Parts::Chain(Box::new(parts))));
+        }
+        let space = Space::new(place.cluster.bits).unwrap_or_default();
+        let opened = eventual::open(engine, space);
+        let opened = opened.map_err(|error| StartError::Store(error.to_string()))?;
+        let (store, incarnation) = (StoreId(life.store), Incarnation(life.incarnation));
+        let mut parts = opened.parts(replication, store, incarnation, seed);
+        parts.briefing = place.briefing.clone();
+        parts.former = life.former.map(StoreId);
+        Ok(Parts::Eventual(Box::new(parts)))
     }
 
     /// Builds the node, lets it in, and serves.
@@ -477,19 +506,27 @@ impl Starting {
         }
         let ring_settings = RingSettings {
             space,
-            owns_keys: place.cluster.replication.is_none(),
+            // In eventual mode nothing rests on who owns a range: it only says whom to ask first.
+            owns_keys: place.cluster.consistency() != Some(Consistency::Chain),
             successors: usize::from(place.cluster.successors).max(1),
             ..self.settings.ring.clone()
         };
         let me = Peer::new(place.id, self.me.clone());
         let seed = u64::try_from(random_bits()? & u128::from(u64::MAX)).unwrap_or(0);
         let ring = Ring::new(ring_settings, me, seed, known);
-        let (engine, on_disk) = self.engine(&place.cluster)?;
+        let (mut engine, on_disk) = self.engine(&place.cluster)?;
         let founds = place.predecessor.is_none() && !self.returning;
-        let life = Life { store, incarnation, known, founds };
-        let chain = self.chain_parts(&place, &life, &*engine, seed).await?;
-        let group = chain.as_ref().map(|parts| parts.group.clone());
-        let node = Node::new(ring, engine, place.cluster.clone(), self.pool.clone(), chain);
+        // What was in memory only is gone: what comes back must not pass for what had it.
+        let forgets = place.cluster.consistency() == Some(Consistency::Eventual) && on_disk.is_none();
+        let former = (forgets && self.returning).then_some(store);
+        let store = if former.is_some() { random_bits()? } else { store };
+        let life = Life { store, incarnation, known, founds, former };
+        let parts = self.parts(&place, &life, &mut *engine, seed).await?;
+        let group = match &parts {
+            Parts::Chain(parts) => Some(parts.group.clone()),
+            Parts::Single | Parts::Eventual(_) => None,
+        };
+        let node = Node::new(ring, engine, place.cluster.clone(), self.pool.clone(), parts);
         if let Some(mode) = on_disk {
             let failed = |error: std::io::Error| StartError::Store(error.to_string());
             node.commit_with(mode).map_err(failed)?;
@@ -528,6 +565,9 @@ impl Starting {
                 node.chain_event(chordata_protocol::chain::Event::Admitted(view));
             }
             node.chain_event(chordata_protocol::chain::Event::Start);
+        }
+        if node.is_eventual() {
+            tokio::spawn(node.clone().follow_members());
         }
         let started = Started { node: node.clone(), listening: self.listening, stop, server, keeper, group };
         let joining = Joining {
@@ -643,6 +683,7 @@ async fn keep(
     let _ = ready.send(());
     let Some(data) = data else { return };
     let mut save_at: Option<Instant> = None;
+    let mut leaving = false;
     loop {
         let due = save_at.unwrap_or_else(Instant::now);
         tokio::select! {
@@ -652,15 +693,19 @@ async fn keep(
                 }
                 // What others count on is kept, whatever the ring says.
                 Ok(Change::Left) if node.is_counted_on() => return,
+                // It still gives away what it has.
+                Ok(Change::Left) if node.is_eventual() => leaving = true,
                 Ok(Change::Left) => {
-                    if let Err(error) = data.forget() {
-                        warn!(%error, "the node has left the ring, but is not forgotten on disk");
-                    }
+                    forget(&data);
                     return;
                 }
                 Ok(_) => {}
                 Err(RecvError::Closed) => return,
             },
+            () = node.departed(), if leaving => {
+                forget(&data);
+                return;
+            }
             () = tokio::time::sleep_until(due), if save_at.is_some() => {
                 save_at = None;
                 save_known(&data, &node);
@@ -672,6 +717,12 @@ async fn keep(
                 return;
             }
         }
+    }
+}
+
+fn forget(data: &DataDirectory) {
+    if let Err(error) = data.forget() {
+        warn!(%error, "the node has left the ring, but is not forgotten on disk");
     }
 }
 

@@ -109,6 +109,9 @@ impl Client {
             Routing::Client(policy) => policy,
         };
         let id = key.id(self.space());
+        if let Some(spread) = &self.shared.spread {
+            return Ok(self.replica(spread, id).await);
+        }
         if let Some(owner) = self.shared.owners.lock().owner(id) {
             return Ok(owner.address);
         }
@@ -147,6 +150,10 @@ impl Client {
     }
 
     fn forget_address(&self, node: &Address) {
+        if let Some(spread) = &self.shared.spread {
+            spread.avoid(node);
+            self.entry_failed(node);
+        }
         let peer = chordata_protocol::Peer::new(chordata_protocol::Id::ZERO, node.clone());
         self.shared.owners.lock().forget(&peer);
     }

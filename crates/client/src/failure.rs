@@ -71,6 +71,7 @@ impl From<Error> for Failure {
             error @ (Error::NoSuchNumber { .. }
             | Error::NoSuchAttribute(_)
             | Error::IdTaken(..)
+            | Error::NotSupported(_)
             | Error::Barred(_)
             | Error::RingFull(_)) => Failure::Refused(error),
         }

@@ -3,7 +3,7 @@
 //! ```no_run
 //! # async fn example() -> Result<(), chordata_client::Failure> {
 //! use chordata_client::{Client, Config};
-//! use chordata_protocol::{Address, Key, Value};
+//! use chordata_protocol::{Address, Consistency, Key, Value};
 //!
 //! let client = Client::connect(&[Address::new("127.0.0.1:18861")], Config::default()).await?;
 //! client.put(Key::new("greeting"), Value::from("hello")).await?;
@@ -32,13 +32,16 @@ mod cache;
 pub mod failure;
 pub mod look;
 mod routing;
+mod spread;
 mod writes;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use chordata_protocol::chain::WriteId;
-use chordata_protocol::{Address, Key, Operation, Outcome, Policy, Record, Space, Value, Version};
+use chordata_protocol::{
+    Address, Consistency, Key, Operation, Outcome, Policy, Record, Space, Value, Version,
+};
 use chordata_rpc::service::{Answer, Options, Route, Status};
 use chordata_rpc::{Credentials, Net, Pool, PoolSettings, TcpNet};
 use parking_lot::Mutex;
@@ -47,6 +50,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 
 use cache::Owners;
 pub use failure::Failure;
+use spread::Spread;
 use writes::Writes;
 
 /// How long a node may be silent before the next one is asked as well.
@@ -68,6 +72,8 @@ pub struct Config {
     pub routing: Routing,
     /// Answer the path of every request as well?
     pub trace: bool,
+    /// Eventual mode: a write is done when so many copies are stored, a read when so many replicas have answered.
+    pub acks: u8,
     /// How long a request is tried in all.
     pub patience: Duration,
     /// The cluster and its secret, as far as they are known.
@@ -85,6 +91,7 @@ impl Default for Config {
         Config {
             routing: Routing::Client(Policy::Finger),
             trace: false,
+            acks: 1,
             patience: Duration::from_secs(10),
             credentials: Credentials::default(),
             connections_per_node: 1,
@@ -108,6 +115,8 @@ struct Shared {
     owners: Mutex<Owners>,
     /// Names of writes; none: the cluster does not keep its data in chains, where a write can be sent twice.
     writes: Option<Arc<Writes>>,
+    /// Replicas of keys; none: the cluster is not in eventual mode.
+    spread: Option<Arc<Spread>>,
     config: Config,
 }
 
@@ -132,11 +141,14 @@ impl Client {
         let space = Space::new(status.settings.bits).unwrap_or_default();
         let owners = Mutex::new(Owners::new(space));
         let view = status.chain.as_ref().and_then(|chain| chain.view.as_ref()).map(|view| view.index);
-        let writes = status.settings.replication.map(|_| Writes::new(view.unwrap_or(0))).transpose()?;
+        let has_chains = status.settings.consistency() == Some(Consistency::Chain);
+        let writes = has_chains.then(|| Writes::new(view.unwrap_or(0))).transpose()?;
         let writes = writes.map(Arc::new);
-        Ok(Client {
-            shared: Arc::new(Shared { pool, space, entries: Mutex::new(entries), owners, writes, config }),
-        })
+        let eventual = status.settings.replication.filter(|kept| kept.consistency == Consistency::Eventual);
+        let spread = eventual.map(|kept| Ok::<_, Failure>(Spread::new(kept.copies(), writes::lot()?)));
+        let spread = spread.transpose()?.map(Arc::new);
+        let entries = Mutex::new(entries);
+        Ok(Client { shared: Arc::new(Shared { pool, space, entries, owners, writes, spread, config }) })
     }
 
     /// The size of the cluster's ring.
@@ -169,6 +181,7 @@ impl Client {
                 entries: Mutex::new(entries),
                 owners: Mutex::new(Owners::new(self.shared.space)),
                 writes: self.shared.writes.clone(),
+                spread: self.shared.spread.clone(),
                 config,
             }),
         }
@@ -221,7 +234,9 @@ impl Client {
     }
 
     fn options(&self, route: Route, by: Option<WriteId>) -> Options {
-        Options { route, trace: self.shared.config.trace, by, ..Options::default() }
+        let Config { trace, acks, .. } = self.shared.config;
+        let seen = self.shared.spread.as_ref().and_then(|spread| spread.seen());
+        Options { route, trace, by, acks, seen, ..Options::default() }
     }
 }
 

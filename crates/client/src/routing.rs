@@ -15,6 +15,7 @@ use tarpc::client::RpcError;
 use tokio::time::Instant;
 
 use crate::failure::Failure;
+use crate::spread::Spread;
 use crate::{Client, Routing};
 
 /// Pause before the ring is asked again, first and longest.
@@ -62,7 +63,9 @@ impl Client {
                 }
             }
         };
-        self.carry(id, by.is_some(), false, send).await
+        // In eventual mode a put that is sent again is a later one of the same value, and a swap is refused.
+        let repeatable = by.is_some() || self.shared.spread.is_some();
+        self.carry(id, repeatable, false, send).await
     }
 
     pub(crate) async fn read(&self, key: Key) -> Result<Answer<Option<Record>>, Failure> {
@@ -92,12 +95,18 @@ impl Client {
         loop {
             let limit = deadline.saturating_duration_since(Instant::now());
             let limit = if repeatable { limit.min(ATTEMPT_WITHIN) } else { limit };
-            let attempt = match self.shared.config.routing {
-                Routing::Entry(policy) => self.by_entry(policy, limit, &send).await,
-                Routing::Client(policy) => self.by_client(id, policy, limit, &send).await,
+            let attempt = match (self.shared.config.routing, &self.shared.spread) {
+                (Routing::Entry(policy), _) => self.by_entry(policy, limit, &send).await,
+                (Routing::Client(_), Some(spread)) => self.by_replica(spread, id, limit, &send).await,
+                (Routing::Client(policy), None) => self.by_client(id, policy, limit, &send).await,
             };
             let failure = match attempt {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => {
+                    if let Some(spread) = &self.shared.spread {
+                        spread.saw(answer.at);
+                    }
+                    return Ok(answer);
+                }
                 Err(failure @ (Failure::BadInput(_) | Failure::Refused(_) | Failure::NoNodes)) => {
                     return Err(failure);
                 }
@@ -136,8 +145,55 @@ impl Client {
         Err(failure)
     }
 
+    /// Eventual mode: asks this client's replica of the key; where nobody knows one, any node.
+    async fn by_replica<T, S, F>(
+        &self,
+        spread: &Spread,
+        id: Id,
+        limit: Duration,
+        send: &S,
+    ) -> Result<Answer<T>, Failure>
+    where
+        S: Fn(ChordataStub, Route, Duration) -> F,
+        F: Future<Output = Result<Result<Answer<T>, Error>, RpcError>>,
+    {
+        let node = self.replica(spread, id).await;
+        let failure = match send(self.shared.pool.client(&node), Route::Direct, limit).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(error @ Error::NotMember)) => {
+                spread.avoid(&node);
+                Failure::from(error)
+            }
+            Ok(Err(error)) => Failure::from(error),
+            Err(error) => {
+                spread.avoid(&node);
+                self.entry_failed(&node);
+                Failure::from_call(error)
+            }
+        };
+        Err(failure)
+    }
+
+    /// Whom to ask about an identifier: one of its replicas, or any node if none of them answers.
+    pub(crate) async fn replica(&self, spread: &Spread, id: Id) -> chordata_protocol::Address {
+        if spread.is_due() {
+            let entry = self.entry();
+            match self.shared.pool.client(&entry).get_conn_info(within(STEP_WITHIN)).await {
+                Ok(Ok(members)) => spread.learn(&members.value),
+                // It is not numbered yet, or is not in the ring: what was known is good enough.
+                Ok(Err(_)) => {}
+                Err(_) => self.entry_failed(&entry),
+            }
+        }
+        let replicas = spread.replicas(id);
+        match replicas.first() {
+            Some(first) if !spread.are_avoided(&replicas) => first.clone(),
+            _ => self.entry(),
+        }
+    }
+
     /// The next request begins elsewhere, if there is an elsewhere.
-    fn entry_failed(&self, entry: &chordata_protocol::Address) {
+    pub(crate) fn entry_failed(&self, entry: &chordata_protocol::Address) {
         let mut entries = self.shared.entries.lock();
         if entries.first() == Some(entry) {
             entries.rotate_left(1);

@@ -11,6 +11,14 @@ use parking_lot::Mutex;
 
 use crate::Failure;
 
+/// 128 random bits.
+pub(crate) fn lot() -> Result<u128, Failure> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Failure::Unavailable(format!("the system gives no random bits: {error}")))?;
+    Ok(u128::from_le_bytes(bytes))
+}
+
 /// The writes of one instance of the library.
 #[derive(Debug)]
 pub(crate) struct Writes {
@@ -28,11 +36,7 @@ struct Open {
 impl Writes {
     /// Writes that are first sent in this view.
     pub(crate) fn new(view: u64) -> Result<Writes, Failure> {
-        let mut bytes = [0; 16];
-        getrandom::fill(&mut bytes)
-            .map_err(|error| Failure::Unavailable(format!("the system gives no random bits: {error}")))?;
-        let client = u128::from_le_bytes(bytes);
-        Ok(Writes { client, view: AtomicU64::new(view), open: Mutex::default() })
+        Ok(Writes { client: lot()?, view: AtomicU64::new(view), open: Mutex::default() })
     }
 
     /// A name for a write that was not sent yet.

@@ -61,6 +61,9 @@ pub const AWAITS: &[Awaits] = &[
     ("group", &[]),
     ("propose", &[]),
     ("accept_loss", &[]),
+    // Eventual mode.
+    ("hello", &[]),
+    ("deliver", &[]),
 ];
 
 /// Handlers that may wait for a bounded event of their own node's state machine, and for which.
@@ -70,8 +73,15 @@ pub const OWN_EVENTS: &[(&str, &str)] = &[
     ("read", "a hand-over of the key has ended"),
     ("apply_many", "a hand-over of the keys has ended"),
     ("read_many", "a hand-over of the keys has ended"),
-    ("put", "a hand-over of the key, which this node serves, has ended"),
-    ("get", "a hand-over of the key, which this node serves, has ended"),
+    (
+        "put",
+        "a hand-over of the key, which this node serves, has ended, or as many copies are stored as were asked for",
+    ),
+    (
+        "get",
+        "a hand-over of the key, which this node serves, has ended, or as many replicas have answered as were asked for",
+    ),
+    ("deliver", "what came is on this node's disk"),
     ("update_numbers", "a renumbering that this node has under way has ended"),
     ("update_finger_table", "a refresh that this node has under way has ended"),
 ];

@@ -53,5 +53,5 @@ kind!(
 kind!(
     /// Calls of [`Ring`](crate::service::Ring).
     ForRing, Ring, RingRequest, RingResponse,
-    Ask Apply Read ApplyMany ReadMany Chain Group Propose AcceptLoss
+    Ask Apply Read ApplyMany ReadMany Chain Group Propose AcceptLoss Hello Deliver
 );

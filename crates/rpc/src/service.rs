@@ -4,19 +4,23 @@
 //! handler either answers from its own state, or drives a walk in which it asks others for such answers. Which
 //! handler may await which is listed, and held without cycles, in [`chordata_protocol::waits`].
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
 use chordata_protocol::chain::view::{Epoch, Incarnation, Sequence, StoreId, View};
 use chordata_protocol::chain::{Applied, ChainRequest, ChainResponse, Command, WriteId};
+use chordata_protocol::eventual::Counters;
 use chordata_protocol::message::{Candidate, Found};
 use chordata_protocol::peer::Successor;
 use chordata_protocol::procedure::lookup::Hop;
 use chordata_protocol::{
-    Address, BadInput, Id, Key, Lease, Operation, Outcome, Peer, Placement, Policy, Range, Record,
-    Replication, Request, Response, Stamp, Value, Version,
+    Address, BadInput, Consistency, Id, Key, Lease, Operation, Outcome, Peer, Placement, Policy, Range,
+    Record, Replication, Request, Response, Stamp, Value, Version,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::letter::{Hello, Letter, Reply};
 
 /// Who carries a request to the key's owner.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -38,11 +42,28 @@ pub struct Options {
     pub by: Option<WriteId>,
     /// How fresh what `get` answers must be. Nothing else heeds it.
     pub level: Level,
+    /// Eventual mode: a write is done when so many copies are stored, a read when so many replicas have answered; 0 is 1.
+    /// Elsewhere nothing heeds it.
+    pub acks: u8,
+    /// Eventual mode: the highest version that the client has seen. What it writes gets a higher one.
+    pub seen: Option<Version>,
+}
+
+impl Options {
+    /// The client routes; nothing else is asked for.
+    pub const DIRECT: Options = Options {
+        route: Route::Direct,
+        trace: false,
+        by: None,
+        level: Level::Linearizable,
+        acks: 1,
+        seen: None,
+    };
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { route: Route::Entry(Policy::Finger), trace: false, by: None, level: Level::Linearizable }
+        Options { route: Route::Entry(Policy::Finger), ..Options::DIRECT }
     }
 }
 
@@ -152,6 +173,9 @@ pub enum Error {
     /// Join another cluster: there is no place left.
     #[error("this ring of {0} bits is full: every place is taken")]
     RingFull(u8),
+    /// Mend the request: this cluster, as it keeps its data, does not do that. Nothing was changed.
+    #[error("{0}")]
+    NotSupported(String),
     /// Join with another store.
     #[error("{0}")]
     Barred(String),
@@ -217,6 +241,13 @@ pub struct ClusterSettings {
     pub lease: Lease,
 }
 
+impl ClusterSettings {
+    /// How consistent the data is; none: there is one copy of it.
+    pub fn consistency(&self) -> Option<Consistency> {
+        self.replication.map(|replication| replication.consistency)
+    }
+}
+
 /// Names a cluster for ever: 128 random bits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ClusterId(pub [u8; 16]);
@@ -277,8 +308,19 @@ pub struct Admission {
     pub successor: Peer,
     /// The first view of chains that has it as a member; none: the cluster has no chains.
     pub view: Option<u64>,
+    /// What a new store must know in eventual mode; none: the cluster is in another one.
+    pub briefing: Option<Briefing>,
     /// What to obey.
     pub settings: ClusterSettings,
+}
+
+/// What a store must know before it takes part in eventual mode.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Briefing {
+    /// Stores that never come back.
+    pub forgotten: BTreeSet<StoreId>,
+    /// The highest version that the admitting node has seen: a new store gives none below it.
+    pub seen: Version,
 }
 
 /// What renumbering gave.
@@ -379,6 +421,31 @@ pub struct Status {
     pub silent: Vec<Peer>,
     /// Its part in chains; none where no chains keep the data.
     pub chain: Option<ChainStatus>,
+    /// Its part in eventual mode; none where the data is kept in another one.
+    pub eventual: Option<EventualStatus>,
+}
+
+/// What a node in eventual mode knows of the others, and what it did.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct EventualStatus {
+    /// Its store.
+    pub store: StoreId,
+    /// How often that has been started.
+    pub incarnation: Incarnation,
+    /// The members that it gives copies to, itself included, by place.
+    pub members: Vec<Peer>,
+    /// What it keeps copies of; none: it is in no ring.
+    pub kept: Option<Range>,
+    /// Tombstones that it keeps.
+    pub tombstones: u64,
+    /// Keys that are still to get to members that did not answer, as far as it knows.
+    pub hints: u64,
+    /// Stores that are away and for which tombstones wait, with their place, where it is known.
+    pub awaited: Vec<(StoreId, Option<Peer>)>,
+    /// Stores that were forgotten.
+    pub forgotten: Vec<StoreId>,
+    /// What it did since it started.
+    pub counters: Counters,
 }
 
 /// What a node knows of chains, and its part in them.
@@ -609,4 +676,8 @@ pub trait Ring {
     async fn propose(command: Command) -> Result<Applied, Error>;
     /// An operator accepts that writes may be lost where no complete copy is left; only the group's leader takes it.
     async fn accept_loss() -> Result<(), Error>;
+    /// Which store are you? None: this cluster is not in eventual mode.
+    async fn hello() -> Option<Hello>;
+    /// A message of eventual mode. None: this cluster is in another one, or the node has stopped.
+    async fn deliver(letter: Letter) -> Option<Reply>;
 }

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use chordata_client::look::View;
 use chordata_client::{Client, Config};
-use chordata_protocol::{Address, Durability, Policy, Space};
+use chordata_protocol::{Address, Consistency, Durability, Policy, Space};
 use chordata_server::settings::{ConsistencySetting, DurabilitySetting};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::commands::chains::Chains;
+use crate::commands::eventual::Copies;
 use crate::commands::look::{Nodes, fingers_of};
 use crate::commands::replay::show_run;
 use crate::context::Context;
@@ -42,13 +43,14 @@ pub(crate) struct DemoArguments {
     /// Size of the ring in bits, 3 to 160
     #[arg(long, default_value_t = Space::BITS_MAX, value_parser = clap::value_parser!(u8).range(3..=160))]
     bits: u8,
-    /// How the servers keep data: in one copy (single), or in copies of every key on several servers (chain)
+    /// How the servers keep data: in one copy (single), or in copies of every key on several servers, always the same
+    /// (chain), or the same in time (eventual)
     #[arg(long, value_enum, default_value = "single")]
     consistency: ConsistencySetting,
-    /// Copies of each key, with --consistency chain: 1 to 16 [default: 3]
+    /// Copies of each key, with --consistency chain or eventual: 1 to 16 [default: 3]
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u8).range(1..=16))]
     replication: Option<u8>,
-    /// When a write is on disk, with --consistency chain [default: interval]
+    /// When a write is on disk, with --consistency chain or eventual [default: interval]
     #[arg(long, value_enum)]
     durability: Option<DurabilitySetting>,
     /// How servers look owners up: finger, one-hop, successor or random
@@ -75,7 +77,9 @@ impl DemoArguments {
             [("--replication", self.replication.is_some()), ("--durability", self.durability.is_some())]
         {
             if is_single && is_given {
-                return Err(Failure::input(format!("{flag} is for chains: say --consistency chain as well")));
+                return Err(Failure::input(format!(
+                    "{flag} is for copies on several servers: say --consistency chain or eventual as well"
+                )));
             }
         }
         let space = Space::new(self.bits).unwrap_or_default();
@@ -145,6 +149,10 @@ impl DemoArguments {
             output.show(&chains);
             output.remark("");
         }
+        if let Some(copies) = Copies::new(&view, space) {
+            output.show(&copies);
+            output.remark("");
+        }
         output.show(&fingers_of(&client, addresses[0].clone()).await?);
         output.remark("");
         let connection = Connection::of_client(client);
@@ -168,18 +176,23 @@ impl DemoArguments {
     /// How data is kept on disk; none: it is not.
     fn kept(&self) -> Option<DurabilitySetting> {
         let kept = self.durability.unwrap_or(DurabilitySetting::Interval);
-        let is_chain = self.consistency == ConsistencySetting::Chain;
-        Some(kept).filter(|kept| is_chain && *kept != DurabilitySetting::Memory)
+        let has_copies = self.consistency != ConsistencySetting::Single;
+        Some(kept).filter(|kept| has_copies && *kept != DurabilitySetting::Memory)
     }
 
     /// What a server on this port is told.
     fn arguments(&self, servers: &Servers, port: u16) -> Vec<String> {
         let mut arguments = vec!["--bits".to_owned(), self.bits.to_string()];
-        if self.consistency == ConsistencySetting::Chain {
+        let consistency = match self.consistency {
+            ConsistencySetting::Single => None,
+            ConsistencySetting::Chain => Some(Consistency::Chain),
+            ConsistencySetting::Eventual => Some(Consistency::Eventual),
+        };
+        if let Some(consistency) = consistency {
             let factor = self.replication.unwrap_or(REPLICATION);
             let kept = self.kept();
             let name = kept.map_or(Durability::Memory, Durability::from).name();
-            arguments.extend(["--consistency", "chain", "--durability", name].map(str::to_owned));
+            arguments.extend(["--consistency", consistency.name(), "--durability", name].map(str::to_owned));
             arguments.extend(["--replication".to_owned(), factor.to_string()]);
             if kept.is_some() {
                 arguments.extend(["--data".to_owned(), servers.data(port).display().to_string()]);

@@ -5,6 +5,7 @@ pub(crate) mod chains;
 pub(crate) mod cluster;
 pub(crate) mod data;
 pub(crate) mod demo;
+pub(crate) mod eventual;
 pub(crate) mod look;
 pub(crate) mod raw;
 pub(crate) mod recover;

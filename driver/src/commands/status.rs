@@ -8,6 +8,7 @@ use chordata_rpc::service::{Role, Status};
 use serde::Serialize;
 
 use crate::commands::chains::{Chains, Roles};
+use crate::commands::eventual::Copies;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::report::{self, Report, short_id, table};
@@ -26,6 +27,7 @@ struct Health {
     outside: Vec<Outside>,
     problems: Vec<String>,
     chains: Option<Chains>,
+    copies: Option<Copies>,
     /// Ranges of which no serving replica answers.
     unserved: usize,
     #[serde(skip)]
@@ -114,7 +116,7 @@ impl Health {
             view.problems().into_iter().filter(|problem| !problem.contains("does not answer")).collect();
         problems.sort();
         let healthy = dead.is_empty() && view.is_whole();
-        let chains = Chains::new(view, space);
+        let (chains, copies) = (Chains::new(view, space), Copies::new(view, space));
         Health {
             healthy,
             nodes: nodes.collect(),
@@ -122,6 +124,7 @@ impl Health {
             outside,
             problems,
             chains,
+            copies,
             unserved: view.unserved().len(),
             space,
         }
@@ -187,11 +190,17 @@ impl Report for Health {
         if let Some(chains) = &self.chains {
             text += &format!("\n{}\n", chains.text());
         }
+        if let Some(copies) = &self.copies {
+            text += &format!("\n{}\n", copies.text());
+        }
         for dead in &self.dead {
             let end = match (self.chains.is_some(), self.unserved) {
                 (true, 0) => "other replicas serve its keys. If it will not come back: `chordata forget`",
                 (true, _) => {
                     "some keys have no other replica: start it again, or see `chordata recover --help`"
+                }
+                (false, _) if self.copies.is_some() => {
+                    "other replicas have its keys. If it will not come back: `chordata forget`"
                 }
                 (false, _) => "what it stored is lost, as there is one copy of each key",
             };

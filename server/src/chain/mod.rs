@@ -18,7 +18,7 @@ use chordata_protocol::chain::{
     ChainRequest, ChainResponse, ChainSettings, Coordinator, Event, Kept, Member, Occasion, Reply,
 };
 use chordata_protocol::ring::{Caller, Token};
-use chordata_protocol::{Durability, Peer};
+use chordata_protocol::{Consistency, Durability, Peer, Replication};
 use chordata_store::Ticket;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
@@ -183,7 +183,8 @@ pub fn settings(
     cluster: &chordata_rpc::service::ClusterSettings,
     space: chordata_protocol::Space,
 ) -> Option<ChainSettings> {
-    let replication = cluster.replication?;
+    let is_chain = |replication: &Replication| replication.consistency == Consistency::Chain;
+    let replication = cluster.replication.filter(is_chain)?;
     Some(ChainSettings { space, replication, lease: cluster.lease, ..ChainSettings::default() })
 }
 

@@ -220,6 +220,7 @@ impl Node {
             id: place,
             successor: predecessor.clone(),
             view: Some(view),
+            briefing: None,
             predecessor,
             settings: self.cluster().clone(),
         })

@@ -99,6 +99,8 @@ pub enum Event {
     Timer(Timer),
     /// This store never comes back (an operator says so, or it departed and gave everything away).
     Forget(StoreId),
+    /// Something that was kept here was damaged, and is gone.
+    Damaged,
 }
 
 /// The timers of a node. Setting one that is set replaces it.

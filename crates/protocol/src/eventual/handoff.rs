@@ -48,6 +48,10 @@ impl HandOff {
         *self = HandOff { fresh: true, ..HandOff::default() };
     }
 
+    pub(super) fn is_swept(&self) -> bool {
+        self.drained
+    }
+
     pub(super) fn is_drained(&self) -> bool {
         self.drained && !self.fresh
     }

@@ -74,7 +74,10 @@ impl Eventual {
         self.store(changes);
         self.stores.known.extend(&known);
         self.unsaved.extend(&known);
-        self.collector.await_also(&known);
+        // One may be known as forgotten before it is known as a store at all.
+        let expected = known.iter().filter(|store| !self.stores.forgotten.contains(store));
+        let expected: Vec<StoreId> = expected.copied().collect();
+        self.collector.await_also(&expected);
         self.persist(After::Known(known));
         for store in forgotten {
             self.stores.forgotten.insert(store);

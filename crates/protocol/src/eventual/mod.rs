@@ -189,6 +189,12 @@ impl Eventual {
         missing.filter(|store| table.is_none_or(|table| !table.has(*store))).collect()
     }
 
+    /// Has everything that it is no replica of, and that was here when its table last changed, got to its replicas? Others
+    /// may still bring more.
+    pub fn is_swept(&self) -> bool {
+        self.handoff.is_swept()
+    }
+
     /// Has everything that it is no replica of got to its replicas? A departing node, whose table it is not in, may
     /// stop then.
     pub fn is_drained(&self) -> bool {
@@ -231,6 +237,7 @@ impl Eventual {
             Event::Timer(Timer::Collect) => self.tend_tombstones(data),
             Event::Timer(Timer::Retry(store)) => self.retry(store, data),
             Event::Forget(store) => self.forget(store, data),
+            Event::Damaged => self.damaged(),
         }
     }
 

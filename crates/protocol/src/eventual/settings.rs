@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::message::Stores;
 use super::table::StoreId;
 use crate::id::Space;
@@ -52,7 +54,7 @@ impl Default for Settings {
             retry_first: Duration::from_millis(200),
             retry_longest: Duration::from_secs(4),
             collect_every: Duration::from_secs(2),
-            recheck_every: Duration::from_secs(60),
+            recheck_every: Duration::from_secs(15),
             clock_ahead: Duration::from_secs(10),
             skew: Duration::from_secs(60),
             repair_one_in: 16,
@@ -73,7 +75,7 @@ pub struct Remembered {
 }
 
 /// What a node did since it started.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Counters {
     /// Hints that were kept because a replica did not answer.
     pub hints_kept: u64,

@@ -5,6 +5,7 @@
 //! side ends; the next round begins a new one.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use super::calls::Call;
 use super::event::{Data, Timer};
@@ -48,6 +49,13 @@ impl Eventual {
             self.sessions.insert(store, Session { number, arcs, current: None, pull, push, out: 0 });
             self.drive(store, data);
         }
+    }
+
+    /// Something is gone that this node had: until it has compared all that it keeps again it does not know what it lacks.
+    pub(super) fn damaged(&mut self) {
+        self.filled.clear();
+        self.sessions.clear();
+        self.set_timer(Timer::Sync, Duration::ZERO);
     }
 
     /// Goes on with a session until it must wait; it is gone when it has ended.

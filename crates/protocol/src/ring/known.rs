@@ -13,7 +13,7 @@ use crate::peer::{Address, Peer};
 use crate::time::Time;
 
 /// The longest pause between two probes is this power of two times the shortest.
-const BACKOFF_POWER_MAX: u32 = 7;
+const BACKOFF_POWER_MAX: u32 = 4;
 
 #[derive(Clone, Debug)]
 struct Acquaintance {

@@ -363,3 +363,25 @@ fn what_others_rely_on_is_on_disk_before_it_is_answered() {
         assert!(after.contains(&Effect::Answer { caller: Caller(4), response: expected }), "{after:?}");
     }
 }
+
+#[test]
+fn a_store_that_is_known_as_forgotten_before_it_is_known_at_all_is_not_waited_for() {
+    let mut world = ring(3, Durability::Sync);
+    let key = Key::new("berlin");
+    let [owner, other, away] = replicas(&world, &key)[..] else { panic!("three replicas") };
+    let gone = StoreId(99 << 64 | 99);
+    world.handle(owner, Event::Forget(gone));
+    world.write(owner, &key, Some(b"1".to_vec()), 1);
+    world.run(seconds(2));
+    world.crash(away);
+    world.write(owner, &key, None, 1);
+    world.run(seconds(5));
+    let waits: Vec<StoreId> = world.machine(owner).waiting_for().into_iter().collect();
+    assert_eq!(waits, [away], "its tombstone waits");
+    let stores = Stores { known: BTreeSet::from([gone]), forgotten: BTreeSet::new() };
+    let request = Request::Keep { tombstones: Vec::new(), stores };
+    world.gossip(owner, other, request);
+    world.start(away);
+    world.run(seconds(20));
+    assert_eq!(left_over(&world), Vec::<String>::new());
+}

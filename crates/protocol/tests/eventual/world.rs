@@ -404,6 +404,12 @@ impl World {
         caller
     }
 
+    /// Another node's request arrives; nobody waits for the answer.
+    pub(crate) fn gossip(&mut self, to: StoreId, from: StoreId, request: Request) {
+        let life = self.nodes[&from].life;
+        self.at(Duration::ZERO, Next::Arrive { to, from, life, token: Token(u64::MAX), request });
+    }
+
     /// What became of a request.
     pub(crate) fn result(&self, caller: Caller) -> Option<&Result<Outcome, ClientError>> {
         self.done.iter().find(|done| done.caller == caller).map(|done| &done.result)

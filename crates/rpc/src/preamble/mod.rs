@@ -42,7 +42,7 @@ use crate::service::ClusterId;
 
 /// The version of everything that is said on a connection: preamble, services and their types. Any change of those
 /// is a new version, as postcard does not describe itself.
-pub const PROTOCOL_VERSION: u16 = 2;
+pub const PROTOCOL_VERSION: u16 = 3;
 
 /// How long a preamble may take by default.
 pub const PREAMBLE_TIMEOUT: Duration = Duration::from_secs(2);

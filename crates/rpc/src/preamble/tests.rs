@@ -160,10 +160,10 @@ async fn a_client_that_reaches_something_else_says_so() {
         error.to_string(),
         "the connection broke before the other end had said who it is: it closed the connection"
     );
-    let other_version = b"CHORDATA\x00\x03\x01 and what version 3 says";
+    let other_version = b"CHORDATA\x00\x09\x01 and what version 9 says";
     assert_eq!(
         meet_liar(&client, other_version).await,
-        Err(PreambleError::WrongVersion { ours: PROTOCOL_VERSION, theirs: 3 })
+        Err(PreambleError::WrongVersion { ours: PROTOCOL_VERSION, theirs: 9 })
     );
 }
 

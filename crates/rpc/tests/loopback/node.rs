@@ -8,6 +8,7 @@ use bytes::Bytes;
 use chordata_protocol::chain::{Applied, ChainRequest, ChainResponse, Command, WriteId};
 use chordata_protocol::{Address, Id, Key, Operation, Outcome, Record, Request, Response, Value, Version};
 use chordata_rpc::kind::{ForClients, ForRing};
+use chordata_rpc::letter::{Hello, Letter, Reply};
 use chordata_rpc::net::Listener;
 use chordata_rpc::service::{ChordataRequest, ChordataResponse, Error, Placed, Ring};
 use chordata_rpc::{Credentials, Handlers, Limits, Net, Pool, PoolSettings, Session, TcpNet, serve, within};
@@ -78,6 +79,14 @@ impl Ring for Node {
 
     async fn accept_loss(self, _: Context) -> Result<(), Error> {
         Err(Error::NotMember)
+    }
+
+    async fn hello(self, _: Context) -> Option<Hello> {
+        None
+    }
+
+    async fn deliver(self, _: Context, _: Letter) -> Option<Reply> {
+        None
     }
 }
 

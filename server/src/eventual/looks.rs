@@ -1,0 +1,27 @@
+//! What people see of a node in eventual mode.
+
+use chordata_protocol::Peer;
+use chordata_rpc::service::EventualStatus;
+
+use super::Eventual;
+
+impl Eventual {
+    /// How it is.
+    pub(crate) fn status(&self, me: &Peer) -> EventualStatus {
+        let place_of =
+            |store| if store == self.store() { Some(me.clone()) } else { self.directory.peer(store) };
+        let members = self.machine.table().map(|table| table.members().to_vec()).unwrap_or_default();
+        let awaited = self.machine.waiting_for().into_iter();
+        EventualStatus {
+            store: self.store(),
+            incarnation: self.incarnation,
+            members: members.iter().filter_map(|member| place_of(member.store)).collect(),
+            kept: self.machine.table().and_then(|table| table.kept(self.store())),
+            tombstones: self.index.tombstones.len() as u64,
+            hints: self.index.hints,
+            awaited: awaited.map(|store| (store, self.directory.peer(store))).collect(),
+            forgotten: self.machine.stores().forgotten.iter().copied().collect(),
+            counters: self.machine.counters(),
+        }
+    }
+}

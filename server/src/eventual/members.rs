@@ -1,0 +1,184 @@
+//! From the ring's members to those that copies are given to: which store each of them has.
+//!
+//! A member whose store is not known yet is asked; until it has said so it is given nothing. Membership is looked at
+//! whenever the ring changes, and once a second, as a member may have come back with another store.
+
+use std::time::Duration;
+
+use chordata_protocol::eventual::{Event, Member, Request, Stores, Table};
+use chordata_protocol::ring::Ring;
+use chordata_protocol::{Peer, StoreId, Time};
+use chordata_rpc::service::Error;
+use futures::future::join_all;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::{Eventual, Machine};
+use crate::node::Node;
+
+/// How often members are looked at when nothing happens.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long a node that leaves may take to give away what it has.
+const LEAVE_WITHIN: Duration = Duration::from_secs(60);
+/// Why a node cannot leave.
+const LAST_MEMBER: &str =
+    "this is the last node of the ring, its keys would have nowhere to go: stop it instead";
+
+/// The ring as this node sees it; none: it is in no ring.
+fn nodes(ring: &Ring) -> Option<Vec<Peer>> {
+    if !ring.is_member() {
+        return None;
+    }
+    let mut nodes = match ring.membership() {
+        Some(membership) => membership.nodes().to_vec(),
+        // Nobody has walked the ring yet.
+        None => {
+            let neighbours = ring.successors().nodes().map(|(_, peer)| peer.clone());
+            neighbours.chain([ring.predecessor().clone()]).collect()
+        }
+    };
+    nodes.retain(|peer| peer.address != ring.me().address && peer.id != ring.me().id);
+    nodes.push(ring.me().clone());
+    nodes.sort();
+    nodes.dedup();
+    Some(nodes)
+}
+
+impl Node {
+    /// Follows the ring's members until the node stops.
+    pub(crate) async fn follow_members(self) {
+        let mut changes = self.watch();
+        loop {
+            if self.with_eventual(|_, _| ()).is_none() {
+                return;
+            }
+            self.look_at_members().await;
+            // A change, one that was missed as there were too many, or none for a while.
+            let _ = tokio::time::timeout(LOOK_EVERY, changes.recv()).await;
+        }
+    }
+
+    async fn look_at_members(&self) {
+        let Some(nodes) = self.inspect(|ring, _| nodes(ring)) else { return };
+        let me = self.me().clone();
+        let now = self.now();
+        let unknown = self.with_eventual(|part, _| {
+            let unknown = nodes.iter().filter(|peer| !part.knows(peer, now));
+            unknown.filter(|peer| **peer != me).cloned().collect::<Vec<Peer>>()
+        });
+        // Who does not answer is left out, and asked again the next time.
+        join_all(unknown.iter().flatten().map(|peer| self.greet(peer))).await;
+        self.with_eventual(|part, engine| {
+            let table = part.table(&me, &nodes);
+            if part.machine.table() != Some(&table) {
+                let (count, own) = (table.members().len(), table.kept(part.store()));
+                match own {
+                    Some(range) => info!(
+                        node = %me.address,
+                        "{count} nodes keep copies; this one those of ({:?}, {:?}]", range.low, range.high
+                    ),
+                    None => info!(node = %me.address, "{count} nodes keep copies, without this one"),
+                }
+            }
+            let (forgotten, seen) = (part.forgotten.clone(), part.seen.take());
+            self.carry_eventual(part, engine, Event::Members { table, forgotten, seen });
+        });
+    }
+
+    // Leaving.
+
+    /// Leaves the ring and gives everything away that this node has. In a task of its own: it must come to its end, also
+    /// when whoever asked for it goes away.
+    pub(crate) async fn eventual_leave(&self) -> Result<(), Error> {
+        let node = self.clone();
+        let left = tokio::spawn(async move { node.leave_for_good().await }).await;
+        left.unwrap_or_else(|_| Err(Error::Unknown("the node stopped meanwhile".to_owned())))
+    }
+
+    async fn leave_for_good(&self) -> Result<(), Error> {
+        let refused = self.with_eventual(|part, _| {
+            if part.machine.table().is_none_or(|table| table.members().len() < 2) {
+                return Some(LAST_MEMBER);
+            }
+            (std::mem::replace(&mut part.leaving, true)).then_some("this node is leaving already")
+        });
+        if let Some(reason) = refused.ok_or(Error::NotMember)? {
+            return Err(Error::Unavailable(reason.to_owned()));
+        }
+        // What it has is given away while it is in the ring: it can still stay if that fails.
+        self.look_at_members().await;
+        let swept = self.given(Some(Instant::now() + LEAVE_WITHIN), Machine::is_swept).await;
+        let left = match swept {
+            Ok(()) => self.leave_ring().await,
+            Err(error) => Err(error),
+        };
+        if left.is_err() {
+            self.with_eventual(|part, _| part.leaving = false);
+            self.look_at_members().await;
+            return left;
+        }
+        // What others brought until they knew that it has left.
+        self.given(None, Machine::is_drained).await?;
+        self.farewell().await;
+        self.with_eventual(|part, _| part.gone = true);
+        self.serving_changed();
+        Ok(())
+    }
+
+    /// Waits until what this node has is with others.
+    async fn given(&self, deadline: Option<Instant>, is_given: fn(&Machine) -> bool) -> Result<(), Error> {
+        let mut changed = self.subscribe_serving();
+        let far = Instant::now() + Duration::from_secs(24 * 3600);
+        while !self.with_eventual(|part, _| is_given(&part.machine)).unwrap_or(true) {
+            if tokio::time::timeout_at(deadline.unwrap_or(far), changed.changed()).await.is_err() {
+                let reason = "the others have not taken everything over in time: the node stays in the ring";
+                return Err(Error::Unavailable(reason.to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the others that this store never comes back. Its node has left the ring.
+    async fn farewell(&self) {
+        let told = self.with_eventual(|part, _| {
+            let stores = part.machine.stores();
+            let mut forgotten = stores.forgotten.clone();
+            forgotten.insert(part.store());
+            let members = part.machine.table().map(|table| table.members().to_vec()).unwrap_or_default();
+            let others: Vec<StoreId> = members.iter().map(|member| member.store).collect();
+            (others, Stores { known: stores.known.clone(), forgotten })
+        });
+        let Some((others, stores)) = told else { return };
+        let letters = others.into_iter().map(|store| {
+            let request = Request::Keep { tombstones: Vec::new(), stores: stores.clone() };
+            self.send_letter(store, request)
+        });
+        let answers = join_all(letters).await;
+        if answers.iter().all(Result::is_err) {
+            warn!(node = %self.me().address, "nobody was told that this store is gone: say `forget` for this node");
+        }
+    }
+}
+
+impl Eventual {
+    /// Is it known which store that node has? One that was forgotten has another by now, or may not be there.
+    fn knows(&self, peer: &Peer, now: Time) -> bool {
+        let store = self.directory.store_at(&peer.address, now);
+        store.is_some_and(|store| !self.machine.stores().forgotten.contains(&store))
+    }
+
+    /// The members among these nodes whose stores are known; without this one if it leaves.
+    fn table(&self, me: &Peer, nodes: &[Peer]) -> Table {
+        let member = |peer: &Peer| {
+            let store = if peer == me {
+                Some(self.store()).filter(|_| !self.leaving)
+            } else {
+                self.directory.last_store_at(&peer.address)
+            };
+            Some(Member { id: peer.id, store: store? })
+        };
+        let forgotten = &self.machine.stores().forgotten;
+        let members = nodes.iter().filter_map(member).filter(|member| !forgotten.contains(&member.store));
+        Table::new(members.collect(), self.replication.copies())
+    }
+}
