@@ -277,7 +277,7 @@ impl Node {
         let (space, now, me) = (self.space(), self.now(), self.me().id);
         let chain = self.with_chain(|chain, _| (chain.status(now), chain.own_range(me)));
         let (chain, own) = chain.map_or((None, None), |(status, own)| (Some(status), own));
-        let eventual = self.with_eventual(|part, _| part.status(self.me()));
+        let eventual = self.with_eventual(|part, _| Box::new(part.status(self.me())));
         self.inspect(|ring, engine| {
             let number = ring.membership().and_then(|membership| membership.number(ring.me().id));
             let serving = ring.serving().or(own);

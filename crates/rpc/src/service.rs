@@ -422,7 +422,7 @@ pub struct Status {
     /// Its part in chains; none where no chains keep the data.
     pub chain: Option<ChainStatus>,
     /// Its part in eventual mode; none where the data is kept in another one.
-    pub eventual: Option<EventualStatus>,
+    pub eventual: Option<Box<EventualStatus>>,
 }
 
 /// What a node in eventual mode knows of the others, and what it did.

@@ -2,7 +2,7 @@
 
 use chordata_client::{Failure, Routing};
 use chordata_protocol::{BadInput, Id, Key, Policy, Value};
-use chordata_rpc::service::{Error, Level, Options, Route};
+use chordata_rpc::service::{Error, Options, Route};
 use chordata_rpc::within as deadline;
 
 use crate::support::ring::{TestRing, status, stub};
@@ -27,7 +27,7 @@ async fn keys_and_values_beyond_the_limits_are_refused_by_library_and_server() {
             let swap = client.compare_and_swap(key.clone(), None, Some(value.clone())).await.map(|_| ());
             assert_eq!(swap, Err(Failure::BadInput(expected.clone())), "compare-and-swap");
             for route in [Route::Direct, Route::Entry(Policy::Finger)] {
-                let options = Options { route, trace: false, by: None, level: Level::Linearizable };
+                let options = Options { route, ..Options::DIRECT };
                 for server in &ring.servers {
                     let stub = stub(&client, server);
                     let put = stub.put(deadline(CALL), key.clone(), value.clone(), options).await;

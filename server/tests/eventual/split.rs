@@ -82,39 +82,42 @@ impl Cluster {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_sides_of_a_split_go_on_and_become_equal() {
-    within(200, async {
-        let cluster = Cluster::start().await;
-        let addresses = cluster.addresses();
-        let (left, right) = addresses.split_at(NODES / 3);
-        let mut load = Load::begin(&addresses, Config::default()).await;
-        cluster.gates.part(1, left.iter().map(Address::as_str));
-        let split = tokio::time::Instant::now();
-        // Both sides write the same keys, too: one of the two wins, everywhere.
-        let contested: Vec<Key> = (0..20).map(|number| Key::new(format!("contested {number}"))).collect();
-        for (name, side) in [("left", left), ("right", right)] {
-            let client = Client::connect(side, Config::default()).await.unwrap();
-            for key in &contested {
-                eventually("this side takes writes", WHOLE_WITHIN, async || {
-                    let put = client.put(key.clone(), Value::from(name)).await;
-                    put.map(drop).map_err(|failure| failure.to_string())
-                })
-                .await;
+    within(
+        200,
+        Box::pin(async {
+            let cluster = Cluster::start().await;
+            let addresses = cluster.addresses();
+            let (left, right) = addresses.split_at(NODES / 3);
+            let mut load = Load::begin(&addresses, Config::default()).await;
+            cluster.gates.part(1, left.iter().map(Address::as_str));
+            let split = tokio::time::Instant::now();
+            // Both sides write the same keys, too: one of the two wins, everywhere.
+            let contested: Vec<Key> = (0..20).map(|number| Key::new(format!("contested {number}"))).collect();
+            for (name, side) in [("left", left), ("right", right)] {
+                let client = Client::connect(side, Config::default()).await.unwrap();
+                for key in &contested {
+                    eventually("this side takes writes", WHOLE_WITHIN, async || {
+                        let put = client.put(key.clone(), Value::from(name)).await;
+                        put.map(drop).map_err(|failure| failure.to_string())
+                    })
+                    .await;
+                }
+                load.add(client, name);
             }
-            load.add(client, name);
-        }
-        cluster.rings_of(&[2, 2, 4, 4, 4, 4]).await;
-        load.goes_on().await;
-        tokio::time::sleep_until(split + SPLIT).await;
-        cluster.gates.open();
-        let client = Client::connect(&addresses, Config::default()).await.unwrap();
-        let peers = cluster.peers();
-        let took = load.end(&client, &peers).await;
-        cluster.rings_of(&[NODES; NODES]).await;
-        println!("equal {took:.1?} after the gates were opened");
-        let (held, _) = equal(&client, &peers).await;
-        assert!(contested.iter().all(|key| held.contains_key(key)), "each has one of its values");
-        nothing_pending(&client, &peers).await;
-        cluster.stop().await;
-    })
+            cluster.rings_of(&[2, 2, 4, 4, 4, 4]).await;
+            load.goes_on().await;
+            tokio::time::sleep_until(split + SPLIT).await;
+            cluster.gates.open();
+            let client = Client::connect(&addresses, Config::default()).await.unwrap();
+            let peers = cluster.peers();
+            let took = load.end(&client, &peers).await;
+            cluster.rings_of(&[NODES; NODES]).await;
+            println!("equal {took:.1?} after the gates were opened");
+            let (held, _) = equal(&client, &peers).await;
+            assert!(contested.iter().all(|key| held.contains_key(key)), "each has one of its values");
+            nothing_pending(&client, &peers).await;
+            cluster.stop().await;
+        }),
+    )
     .await;
 }
