@@ -124,15 +124,15 @@ pub struct Settings {
     #[arg(long, env = "CHORDATA_SUCCESSORS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub successors: Option<u8>,
-    /// How the cluster keeps its data; the first node decides [default: single]
+    /// How the cluster keeps its data; the first node decides [default: chain]
     #[arg(long, env = "CHORDATA_CONSISTENCY", value_enum)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub consistency: Option<ConsistencySetting>,
-    /// Copies of each key, k, in chain mode; the first node decides [default: 3]
+    /// Copies of each key, k; the first node decides [default: 3]
     #[arg(long, env = "CHORDATA_REPLICATION", value_name = "K")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replication: Option<u8>,
-    /// When a write is on disk, in chain mode; the first node decides [default: interval with --data, else memory]
+    /// When a write is on disk; the first node decides [default: interval with --data, else memory]
     #[arg(long, env = "CHORDATA_DURABILITY", value_enum)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub durability: Option<DurabilitySetting>,
@@ -338,7 +338,7 @@ impl Settings {
     }
 
     fn replication(&self) -> Result<Option<Replication>, SettingsError> {
-        let consistency = match self.consistency.unwrap_or(ConsistencySetting::Single) {
+        let consistency = match self.consistency.unwrap_or(ConsistencySetting::Chain) {
             ConsistencySetting::Single => return Ok(None),
             ConsistencySetting::Chain => Consistency::Chain,
             ConsistencySetting::Eventual => Consistency::Eventual,

@@ -45,12 +45,12 @@ pub(crate) struct DemoArguments {
     bits: u8,
     /// How the servers keep data: in one copy (single), or in copies of every key on several servers, always the same
     /// (chain), or the same in time (eventual)
-    #[arg(long, value_enum, default_value = "single")]
+    #[arg(long, value_enum, default_value = "chain")]
     consistency: ConsistencySetting,
-    /// Copies of each key, with --consistency chain or eventual: 1 to 16 [default: 3]
+    /// Copies of each key, unless --consistency single: 1 to 16 [default: 3]
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u8).range(1..=16))]
     replication: Option<u8>,
-    /// When a write is on disk, with --consistency chain or eventual [default: interval]
+    /// When a write is on disk, unless --consistency single [default: interval]
     #[arg(long, value_enum)]
     durability: Option<DurabilitySetting>,
     /// How servers look owners up: finger, one-hop, successor or random
@@ -78,7 +78,7 @@ impl DemoArguments {
         {
             if is_single && is_given {
                 return Err(Failure::input(format!(
-                    "{flag} is for copies on several servers: say --consistency chain or eventual as well"
+                    "{flag} is for copies on several servers, and --consistency single keeps one"
                 )));
             }
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use chordata_protocol::{Durability, Placement, Space};
+use chordata_protocol::{Consistency, Durability, Placement, Space};
 use toml::Spanned;
 
 use super::document::{Reader, Section};
@@ -35,8 +35,8 @@ pub(crate) struct ClusterOptions {
     pub successors: u8,
     /// Where a server without a fixed id joins; never `Fixed`.
     pub placement: Placement,
-    /// How data is kept in chains; none: in single copies, in memory.
-    pub chains: Option<ChainOptions>,
+    /// How copies of the data are kept; none: there is one, in memory.
+    pub copies: Option<CopyOptions>,
     /// Hosts worked on at once.
     pub parallel: usize,
     /// Server binaries to upload by architecture (what `uname -m` says); for others the driver's own choice. May
@@ -44,19 +44,25 @@ pub(crate) struct ClusterOptions {
     pub binaries: BTreeMap<String, PathBuf>,
 }
 
-/// How a cluster keeps its data in chains.
+/// How a cluster keeps copies of its data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ChainOptions {
+pub(crate) struct CopyOptions {
+    /// Which guarantee clients have.
+    pub consistency: Consistency,
     /// Copies of each key.
     pub replication: u8,
     /// When a write is on disk.
     pub durability: Durability,
 }
 
-impl Default for ChainOptions {
+impl Default for CopyOptions {
     /// Who deploys servers wants acknowledged writes to outlive a power cut.
-    fn default() -> ChainOptions {
-        ChainOptions { replication: REPLICATION, durability: Durability::Sync }
+    fn default() -> CopyOptions {
+        CopyOptions {
+            consistency: Consistency::default(),
+            replication: REPLICATION,
+            durability: Durability::Sync,
+        }
     }
 }
 
@@ -68,7 +74,7 @@ impl Default for ClusterOptions {
             space: Space::default(),
             successors: SUCCESSORS,
             placement: Placement::Bisect,
-            chains: None,
+            copies: Some(CopyOptions::default()),
             parallel: PARALLEL,
             binaries: BTreeMap::new(),
         }
@@ -106,7 +112,7 @@ impl Cluster {
                 placement: reader
                     .choice(section, "placement", &placements)
                     .map_or(default.placement, Spanned::into_inner),
-                chains: chains(reader, section),
+                copies: copies(reader, section),
                 parallel: parallel.map_or(default.parallel, |parallel| parallel.into_inner().into()),
                 binaries: binaries(reader, section, base),
             },
@@ -114,40 +120,58 @@ impl Cluster {
     }
 }
 
-/// `consistency`, and what goes with chains only.
-fn chains(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<ChainOptions> {
-    let consistency = reader.choice(section, "consistency", &[("single", false), ("chain", true)]);
+/// `consistency`, and what goes with several copies only.
+fn copies(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<CopyOptions> {
+    let models = [
+        ("single", None),
+        (Consistency::Chain.name(), Some(Consistency::Chain)),
+        (Consistency::Eventual.name(), Some(Consistency::Eventual)),
+    ];
+    let consistency = reader.choice(section, "consistency", &models);
     let replication = reader.number(section, "replication", 1..=16);
     let levels = Durability::ALL.map(|durability| (durability.name(), durability));
     let durability = reader.choice(section, "durability", &levels);
-    let default = ChainOptions::default();
-    let chains = ChainOptions {
-        replication: replication
-            .as_ref()
-            .and_then(|factor| u8::try_from(*factor.get_ref()).ok())
-            .unwrap_or(default.replication),
-        durability: durability.as_ref().map_or(default.durability, |durability| *durability.get_ref()),
-    };
-    match consistency.map(Spanned::into_inner) {
-        Some(true) => return Some(chains),
+    let default = CopyOptions::default();
+    let is_wrong = consistency.is_none() && section.value("consistency").is_some();
+    let consistency = match consistency.map(Spanned::into_inner) {
         // Another mistake, which was told.
-        None if section.value("consistency").is_some() => return None,
-        Some(false) | None => {}
-    }
-    let spans = [
-        ("replication", replication.map(|factor| factor.span())),
-        ("durability", durability.map(|durability| durability.span())),
-    ];
-    for (key, span) in spans {
+        None if is_wrong => return None,
+        None => default.consistency,
+        Some(Some(consistency)) => consistency,
+        Some(None) => {
+            refuse_copies(
+                reader,
+                replication.map(|factor| factor.span()),
+                durability.map(|kept| kept.span()),
+            );
+            return None;
+        }
+    };
+    Some(CopyOptions {
+        consistency,
+        replication: replication
+            .and_then(|factor| u8::try_from(factor.into_inner()).ok())
+            .unwrap_or(default.replication),
+        durability: durability.map_or(default.durability, Spanned::into_inner),
+    })
+}
+
+/// What says how several copies are kept makes no sense for one.
+fn refuse_copies(
+    reader: &mut Reader<'_>,
+    replication: Option<std::ops::Range<usize>>,
+    durability: Option<std::ops::Range<usize>>,
+) {
+    for (key, span) in [("replication", replication), ("durability", durability)] {
         if let Some(span) = span {
-            let message = format!("`{key}` in [cluster] is for chains, and this cluster keeps single copies");
+            let message =
+                format!("`{key}` in [cluster] is for several copies, and this cluster keeps single ones");
             reader.problem(
                 problem(message, span, "")
-                    .with_help("add consistency = \"chain\" for replicas of every key, or remove this line"),
+                    .with_help("say consistency = \"chain\" for replicas of every key, or remove this line"),
             );
         }
     }
-    None
 }
 
 fn binaries(reader: &mut Reader<'_>, section: &Section<'_>, base: &Path) -> BTreeMap<String, PathBuf> {

@@ -25,12 +25,13 @@ pub(crate) const TEMPLATE: &str = r#"# An inventory of Chordata: the hosts of on
 #successors = 4
 # Where a server joins: "bisect" (in the middle of the widest gap) or "hash" (at SHA-1 of its address).
 #placement = "bisect"
-# How data is kept: "single" (the default: one copy, in memory, handed over when servers join and leave) or "chain"
-# (copies of every key on several servers, linearizable; a server may die). It cannot be changed later.
+# How data is kept: "chain" (copies of every key on several servers, always the same; a server may die), "eventual"
+# (copies that become the same in time; any server answers always) or "single" (one copy, in memory, handed over when
+# servers join and leave). It cannot be changed later.
 #consistency = "chain"
-# With chains: how many copies of each key there are, 1 to 16.
+# With several copies: how many of each key there are, 1 to 16.
 #replication = 3
-# With chains: when a write is on disk: "memory" (never), "interval" (within a second), "sync" (before the answer).
+# With several copies: when a write is on disk: "memory" (never), "interval" (within a second), "sync" (before the answer).
 #durability = "sync"
 # Servers and clients prove that they know this secret. By default one is made and kept in your state directory.
 #secret_file = "cluster.secret"

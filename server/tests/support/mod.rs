@@ -22,13 +22,13 @@ pub(crate) const WHOLE_WITHIN: Duration = Duration::from_secs(40);
 /// How long one call may take.
 pub(crate) const CALL: Duration = Duration::from_secs(15);
 
-/// Rounds that react quickly, so that tests of crashes are short.
-pub(crate) const QUICK: [&str; 6] =
-    ["--stabilize-ms", "100", "--finger-ms", "300", "--call-timeout-ms", "300"];
+/// Rounds that react quickly, so that tests of crashes are short; the data in single copies.
+pub(crate) const QUICK: [&str; 8] =
+    ["--stabilize-ms", "100", "--finger-ms", "300", "--call-timeout-ms", "300", "--consistency", "single"];
 
 /// Rounds that react quickly, but with patience for answers: on a busy machine no live node counts as dead.
-pub(crate) const PATIENT: [&str; 6] =
-    ["--stabilize-ms", "100", "--finger-ms", "300", "--call-timeout-ms", "2000"];
+pub(crate) const PATIENT: [&str; 8] =
+    ["--stabilize-ms", "100", "--finger-ms", "300", "--call-timeout-ms", "2000", "--consistency", "single"];
 
 /// Tries again and again until it succeeds.
 ///

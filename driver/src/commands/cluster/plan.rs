@@ -7,7 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
-use chordata_protocol::{Durability, Placement};
+use chordata_protocol::{Consistency, Durability, Placement};
 use chordata_rpc::service::ClusterId;
 use chordata_server::Settings;
 use chordata_server::agent::report::ConfigureRequest;
@@ -157,9 +157,14 @@ impl<'a> Plan<'a> {
             insecure: cluster.insecure.then_some(true),
             bits: Some(cluster.space.bits()),
             successors: Some(cluster.successors),
-            consistency: cluster.chains.map(|_| ConsistencySetting::Chain),
-            replication: cluster.chains.map(|chains| chains.replication),
-            durability: cluster.chains.map(|chains| match chains.durability {
+            // Said in so many words: what a server does without it may be another thing in another version.
+            consistency: Some(match cluster.copies.map(|copies| copies.consistency) {
+                None => ConsistencySetting::Single,
+                Some(Consistency::Chain) => ConsistencySetting::Chain,
+                Some(Consistency::Eventual) => ConsistencySetting::Eventual,
+            }),
+            replication: cluster.copies.map(|copies| copies.replication),
+            durability: cluster.copies.map(|copies| match copies.durability {
                 Durability::Memory => DurabilitySetting::Memory,
                 Durability::Interval => DurabilitySetting::Interval,
                 Durability::Sync => DurabilitySetting::Sync,
@@ -237,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn chains_are_carried_to_every_server_and_deployed_ones_sync() {
+    fn how_data_is_kept_is_carried_to_every_server_and_deployed_ones_sync() {
         let hosts = "[[host]]\nname = \"a\"\n[[host]]\nname = \"b\"\n";
         let settings = |cluster: &str| {
             let text = format!("[cluster]\n{cluster}{hosts}");
@@ -249,10 +254,13 @@ mod tests {
             assert_eq!(first, second, "it is the same for all");
             first
         };
-        let chain = Some(ConsistencySetting::Chain);
-        assert_eq!(settings(""), (None, None, None));
-        assert_eq!(settings("consistency = \"single\"\n"), (None, None, None));
-        assert_eq!(settings("consistency = \"chain\"\n"), (chain, Some(3), Some(DurabilitySetting::Sync)));
+        let [single, chain, eventual] =
+            [ConsistencySetting::Single, ConsistencySetting::Chain, ConsistencySetting::Eventual].map(Some);
+        let usual = (Some(3), Some(DurabilitySetting::Sync));
+        assert_eq!(settings(""), (chain, usual.0, usual.1));
+        assert_eq!(settings("consistency = \"single\"\n"), (single, None, None));
+        assert_eq!(settings("consistency = \"chain\"\n"), (chain, usual.0, usual.1));
+        assert_eq!(settings("consistency = \"eventual\"\n"), (eventual, usual.0, usual.1));
         let other = "consistency = \"chain\"\nreplication = 2\ndurability = \"memory\"\n";
         assert_eq!(settings(other), (chain, Some(2), Some(DurabilitySetting::Memory)));
     }
