@@ -7,9 +7,10 @@
 use std::ops::ControlFlow;
 
 use chordata_protocol::{Key, Record};
-use chordata_rpc::service::{Answer, CopiesOptions, CopiesPage, Error, Held, KeyCopy, ValueHash};
-use chordata_store::{Engine, StoreError};
+use chordata_rpc::service::{CopiesOptions, CopiesPage, Error, Held, KeyCopy, ValueHash};
+use chordata_store::{Engine, Snapshot, StoreError, Visitor};
 
+use crate::chain::marks::no_mark;
 use crate::node::Node;
 use crate::peers::ANSWER_BYTES_MAX;
 
@@ -30,13 +31,14 @@ fn rows(
     engine: &dyn Engine,
     node: &Node,
     options: &CopiesOptions,
+    snapshot: Option<&Snapshot>,
 ) -> Result<(Vec<(Key, Held)>, bool), StoreError> {
     let space = node.space();
     let limit = (options.limit as usize).clamp(1, PAGE_MAX);
     let mut after = options.after.clone().map(|key| (key.id(space), key));
     let (mut rows, mut bytes, mut hashed, mut more) = (Vec::new(), 0, 0, false);
     loop {
-        let scanned = engine.scan(options.range, after.as_ref(), &mut |item| {
+        let visit: Visitor<'_> = &mut |item| {
             let Some(value) = item.value else { return ControlFlow::Continue(()) };
             bytes += item.key.size() + ROW_BYTES;
             hashed += value.len();
@@ -48,7 +50,11 @@ fn rows(
             let (hash, bytes) = (ValueHash::of(value), value.len() as u64);
             rows.push((item.key.to_key(), Held::Value { version: item.version, hash, bytes }));
             ControlFlow::Continue(())
-        });
+        };
+        let scanned = match snapshot {
+            Some(snapshot) => engine.scan_snapshot(snapshot, options.range, after.as_ref(), visit),
+            None => engine.scan(options.range, after.as_ref(), visit),
+        };
         match scanned {
             Ok(()) => return Ok((rows, more)),
             // The scan can go on behind it.
@@ -91,16 +97,21 @@ impl Node {
         let now = self.now();
         let page = self.with_chain(|chain, engine| {
             let replica = chain.replica_at(options.range.high, now).map(|(_, status)| status);
-            (rows(engine, self, options), replica)
+            let snapshot = options.mark.map(|mark| chain.marks.of(mark).ok_or_else(no_mark)).transpose()?;
+            Ok::<_, Error>((rows(engine, self, options, snapshot.as_deref()), replica))
         });
+        let page = page.transpose()?;
+        if page.is_none() && options.mark.is_some() {
+            return Err(no_mark());
+        }
         let (rows, replica) =
-            page.unwrap_or_else(|| (self.inspect(|_, engine| rows(engine, self, options)), None));
+            page.unwrap_or_else(|| (self.inspect(|_, engine| rows(engine, self, options, None)), None));
         let (copies, more) = rows.map_err(|error| self.store_failed(&error))?;
         Ok(CopiesPage { copies, more, replica })
     }
 
     /// What this node's replica has of a key, serving or not; none: it has no replica of it.
-    pub(crate) fn read_any(&self, key: &Key, trace: bool) -> Option<Result<Answer<Option<Record>>, Error>> {
+    pub(crate) fn any_here(&self, key: &Key) -> Option<Result<Option<Record>, Error>> {
         if let Err(bad) = key.check(self.space()) {
             return Some(Err(bad.into()));
         }
@@ -109,12 +120,6 @@ impl Node {
             chain.replica_at(id, now)?;
             Some(engine.get(id, key))
         })??;
-        Some(match record {
-            Ok(record) => {
-                let at = record.as_ref().map(|record| record.version);
-                Ok(Answer { result: record, at, trip: self.trip_here(id, trace) })
-            }
-            Err(error) => Err(self.store_failed(&error)),
-        })
+        Some(record.map_err(|error| self.store_failed(&error)))
     }
 }

@@ -16,6 +16,7 @@
 //! addresses it knew are kept on disk ([`identity`]).
 
 pub mod agent;
+mod any;
 pub mod chain;
 pub mod command;
 mod copies;

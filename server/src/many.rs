@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use chordata_protocol::chain::WriteId;
 use chordata_protocol::procedure::lookup::Located;
 use chordata_protocol::{BadInput, Id, Key, Operation, Outcome, Peer, Policy, Record, Request, Response};
 use chordata_rpc::service::{Error, Options, Route};
@@ -18,9 +19,9 @@ use crate::routing::{Carried, Routed};
 use crate::trace;
 
 /// Keys in one request, at most.
-const KEYS_MAX: usize = 10_000;
+pub(crate) const KEYS_MAX: usize = 10_000;
 /// Bytes of keys and values in one call to another node.
-const CALL_BYTES_MAX: usize = 1024 * 1024;
+pub(crate) const CALL_BYTES_MAX: usize = 1024 * 1024;
 /// How long keys that move are tried.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(20);
@@ -55,12 +56,19 @@ trait Errand: Clone + Send {
     ) -> impl Future<Output = Carried<Vec<Result<Self::Output, Error>>>> + Send;
 }
 
-impl Errand for Operation {
+/// Changing, under a name if it may be sent again.
+#[derive(Clone)]
+struct Write {
+    operation: Operation,
+    by: Option<WriteId>,
+}
+
+impl Errand for Write {
     type Output = Outcome;
     const HANDLER: &'static str = "put_many";
 
     fn size(&self) -> usize {
-        self.value().map_or(0, |value| value.len())
+        self.operation.value().map_or(0, |value| value.len())
     }
 
     fn result_size(_: &Outcome) -> usize {
@@ -68,17 +76,18 @@ impl Errand for Operation {
     }
 
     async fn here(&self, node: &Node, key: &Key, options: &Options) -> Result<Outcome, Error> {
-        node.apply_here(key, self, options).await.map(|placed| placed.result)
+        let options = Options { by: self.by, ..*options };
+        node.apply_here(key, &self.operation, &options).await.map(|placed| placed.result)
     }
 
     async fn there(
         node: &Node,
         owner: &Peer,
-        items: Vec<(Key, Operation)>,
+        items: Vec<(Key, Write)>,
         number: u128,
     ) -> Carried<Vec<Result<Outcome, Error>>> {
         let context = trace::context_for(number, PATIENCE);
-        let items = items.into_iter().map(|(key, operation)| (key, operation, None)).collect();
+        let items = items.into_iter().map(|(key, Write { operation, by })| (key, operation, by)).collect();
         match node.pool().ring(&owner.address).apply_many(context, items).await {
             Ok(answers) => Carried::Answered(Ok(answers)),
             Err(error) => Carried::Failed(error.into()),
@@ -128,7 +137,12 @@ impl Node {
         options: Options,
         number: u128,
     ) -> Vec<Result<Outcome, Error>> {
-        self.each(items, options, number).await
+        // Of many writes the first has the name that was given, the others those behind it.
+        let name = |by: WriteId, place: u64| WriteId { sequence: by.sequence.saturating_add(place), ..by };
+        let named = (0..).zip(items).map(|(place, (key, operation))| {
+            (key, Write { operation, by: options.by.map(|by| name(by, place)) })
+        });
+        self.each(named.collect(), options, number).await
     }
 
     pub(crate) async fn read_each(

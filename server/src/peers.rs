@@ -73,6 +73,17 @@ impl Ring for Node {
         answers
     }
 
+    async fn read_any(self, _: Context, keys: Vec<Key>) -> Vec<Result<Option<Record>, Error>> {
+        let (mut answers, mut bytes) = (Vec::with_capacity(keys.len()), 0);
+        for key in &keys {
+            let answer = self.any_here(key).unwrap_or_else(|| Err(Error::NotOwner(Vec::new())));
+            bytes +=
+                answer.as_ref().ok().and_then(Option::as_ref).map_or(0, |record| record.value.len()) + 64;
+            answers.push(if bytes > ANSWER_BYTES_MAX { Err(Error::Overloaded) } else { answer });
+        }
+        answers
+    }
+
     async fn chain(self, _: Context, request: ChainRequest) -> ChainResponse {
         self.chain_asked(request).await
     }

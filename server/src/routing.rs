@@ -80,6 +80,25 @@ impl Node {
         trip(self.me().clone(), if keep { vec![hop()] } else { Vec::new() }, keep)
     }
 
+    /// From here to a node that this one knew to ask.
+    pub(crate) fn trip_to(&self, owner: &Peer, id: Id, keep: bool) -> Trip {
+        let mut trip = self.trip_here(id, keep);
+        if owner != self.me() {
+            let remaining = self.space().distance(owner.id, id);
+            let hop = lookup::Hop {
+                peer: owner.clone(),
+                why: Why::View,
+                remaining,
+                elapsed: Duration::ZERO,
+                answered: true,
+            };
+            trip.path.extend(keep.then_some(hop));
+            trip.owner = owner.clone();
+            trip.hops = 1;
+        }
+        trip
+    }
+
     /// Looks up who serves an identifier, from here.
     pub(crate) async fn locate(&self, routed: &Routed, id: Id) -> Result<Located, NotLocated> {
         let start = std::slice::from_ref(self.me());

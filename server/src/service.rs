@@ -10,8 +10,9 @@ use chordata_protocol::{
     Request, Response, Space, Value, Version,
 };
 use chordata_rpc::service::{
-    Admission, Answer, Chordata, ConnInfo, CopiesOptions, CopiesPage, Error, FingerRefresh, FingerRow,
-    Joiner, KeyCopy, Level, Numbered, Numbering, Options, Page, ScanOptions, Status, Trip,
+    Admission, Answer, Chordata, ConnInfo, CopiesOptions, CopiesPage, DigestOptions, DigestPage, Error,
+    FingerRefresh, FingerRow, Joiner, KeyCopy, Level, MarkName, Marked, Numbered, Numbering, Options, Page,
+    ScanOptions, Status, Trip,
 };
 use chordata_store::{Engine, KeyRef, StoreError};
 use tarpc::context::Context;
@@ -41,12 +42,11 @@ impl Chordata for Node {
         key: Key,
         options: Options,
     ) -> Result<Answer<Option<Record>>, Error> {
-        if options.level == Level::Any
-            && let Some(answer) = self.read_any(&key, options.trace)
-        {
-            return answer;
+        let number = trace::request_of(&context);
+        if options.level == Level::Any && self.has_chains() {
+            return Box::pin(self.any_routed(key, options, number)).await;
         }
-        self.read_routed(key, options, trace::request_of(&context)).await
+        self.read_routed(key, options, number).await
     }
 
     async fn get_node(self, _: Context, number: u32, attribute: String) -> Result<Numbered<String>, Error> {
@@ -146,7 +146,12 @@ impl Chordata for Node {
         keys: Vec<Key>,
         options: Options,
     ) -> Vec<Result<Option<Record>, Error>> {
-        let mut answers = self.read_each(keys, options, trace::request_of(&context)).await;
+        let number = trace::request_of(&context);
+        let mut answers = if options.level == Level::Any && self.has_chains() {
+            self.any_each(keys, options, number).await
+        } else {
+            self.read_each(keys, options, number).await
+        };
         let mut bytes = 0;
         for answer in &mut answers {
             bytes +=
@@ -233,12 +238,33 @@ impl Chordata for Node {
         self.chain_accept_loss().await
     }
 
+    async fn recover_quorum(self, _: Context, newest: u64) -> Result<u64, Error> {
+        self.must_have_chains()?;
+        self.chain_recover_quorum(newest).await
+    }
+
     async fn copy(self, _: Context, key: Key) -> Result<KeyCopy, Error> {
         self.copy_of(&key)
     }
 
     async fn copies(self, _: Context, options: CopiesOptions) -> Result<CopiesPage, Error> {
         self.copies_page(&options)
+    }
+
+    async fn mark(self, _: Context, mark: MarkName) -> Result<Marked, Error> {
+        self.must_have_chains()?;
+        self.chain_mark(mark).await
+    }
+
+    async fn digest(self, _: Context, options: DigestOptions) -> Result<DigestPage, Error> {
+        self.must_have_chains()?;
+        self.chain_digest(options).await
+    }
+
+    async fn unmark(self, _: Context, mark: MarkName) -> Result<(), Error> {
+        self.must_have_chains()?;
+        self.chain_unmark(mark);
+        Ok(())
     }
 }
 

@@ -107,7 +107,6 @@ pub struct Started {
     stop: watch::Sender<bool>,
     server: JoinHandle<()>,
     keeper: JoinHandle<()>,
-    group: Option<Group>,
 }
 
 impl Started {
@@ -136,12 +135,13 @@ impl Started {
     /// Stops the process's part: timers, connections, writing. The node stays a member of the ring.
     pub async fn stop(self) {
         self.node.sync().await;
+        let group = self.node.own_group();
         self.node.stop();
         self.stop.send_replace(true);
         // A task that panicked has nothing more to do either.
         let _ = self.server.await;
         let _ = self.keeper.await;
-        if let Some(group) = &self.group {
+        if let Some(group) = group {
             group.shutdown().await;
         }
         self.node.stop_committing().await;
@@ -452,7 +452,7 @@ impl Starting {
         let mut group_settings = GroupSettings::new(NodeId(life.store), storage);
         group_settings.timing.election_max = ELECTION_MAX;
         let transport = chain::OverPool(self.pool.clone());
-        let group = Group::start(group_settings, Machine::default(), transport).await;
+        let group = Group::start(group_settings.clone(), Machine::default(), transport).await;
         let group = group.map_err(|error| failed(&error))?;
         let (store, incarnation) = (StoreId(life.store), Incarnation(life.incarnation));
         let me = Peer::new(place.id, self.me.clone());
@@ -466,7 +466,7 @@ impl Starting {
         let mut contacts: Vec<Peer> = life.known.to_vec();
         contacts.extend(place.predecessor.clone());
         contacts.push(me);
-        Ok(Some(chain::Parts { settings, store, incarnation, kept, contacts, group, seed }))
+        Ok(Some(chain::Parts { settings, store, incarnation, kept, contacts, group, group_settings, seed }))
     }
 
     /// How the node keeps its data beside others.
@@ -559,8 +559,8 @@ impl Starting {
         let keeper = tokio::spawn(keep(self.data, node.clone(), keeper_ready, stopped));
         // An error: the keeper ended, and said why.
         let _ = ready.await;
-        if let Some(group) = &group {
-            tokio::spawn(node.clone().watch_group(group.clone()));
+        if let Some(group) = group {
+            node.watch_over(group);
             if let Some(view) = place.view {
                 node.chain_event(chordata_protocol::chain::Event::Admitted(view));
             }
@@ -569,7 +569,7 @@ impl Starting {
         if node.is_eventual() {
             tokio::spawn(node.clone().follow_members());
         }
-        let started = Started { node: node.clone(), listening: self.listening, stop, server, keeper, group };
+        let started = Started { node: node.clone(), listening: self.listening, stop, server, keeper };
         let joining = Joining {
             node: &node,
             pool: &self.pool,

@@ -3,9 +3,9 @@
 //! 1. The ring and the chains as their nodes describe them: what [`View::problems`] finds. What is only passing is
 //!    looked at again a few times.
 //! 2. The ranges of the chains cover the ring, without gaps and overlaps.
-//! 3. The serving replicas of each range are read side by side, page by page, so that memory does not grow with the
-//!    keys. Where they differ, all are asked again for that key: a write may be on its way. Only what stays different
-//!    is a problem.
+//! 3. The serving replicas of each range are compared at one place of its log: by digests first, then, where those
+//!    differ, key by key. What is written meanwhile does not disturb that, and replicas that agree cost one pass over
+//!    their keys at each node and a few messages.
 //! 4. No node has keys of ranges in whose chains it is not.
 //!
 //! The audit changes nothing and stops nobody; writes go on meanwhile. A range whose chain changes under the audit is
@@ -17,7 +17,7 @@ mod foreign;
 use std::time::Duration;
 
 use chordata_protocol::chain::view::Active;
-use chordata_protocol::chain::{Epoch, View as ChainView};
+use chordata_protocol::chain::{Epoch, Sequence, View as ChainView};
 use chordata_protocol::{Address, Key, Range};
 use chordata_rpc::service::{CopiesOptions, CopiesPage, KeyCopy};
 use chordata_rpc::within;
@@ -61,12 +61,12 @@ pub struct RangeAudit {
     pub replicas: usize,
     /// Replicas that there should be.
     pub wanted: usize,
+    /// Up to this write of its log all of them had everything, and nothing behind it; none where there are no chains.
+    pub sequence: Option<Sequence>,
     /// Keys that were compared.
     pub keys: u64,
-    /// Of these: keys that were asked for again, as a write was on its way.
-    pub asked_again: u64,
-    /// Of these: keys that were written so often that they were never seen at rest.
-    pub never_at_rest: u64,
+    /// Of these: keys that were compared one by one, as the digests of the part with them differed.
+    pub listed: u64,
 }
 
 /// Which kind of thing is wrong.
@@ -259,9 +259,9 @@ fn single(view: &View) -> Vec<RangeAudit> {
         range,
         replicas: 1,
         wanted: 1,
+        sequence: None,
         keys,
-        asked_again: 0,
-        never_at_rest: 0,
+        listed: 0,
     });
     ranges.collect()
 }

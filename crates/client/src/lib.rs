@@ -42,7 +42,7 @@ use chordata_protocol::chain::WriteId;
 use chordata_protocol::{
     Address, Consistency, Key, Operation, Outcome, Policy, Record, Space, Value, Version,
 };
-use chordata_rpc::service::{Answer, Options, Route, Status};
+use chordata_rpc::service::{Answer, Level, Options, Route, Status};
 use chordata_rpc::{Credentials, Net, Pool, PoolSettings, TcpNet};
 use parking_lot::Mutex;
 
@@ -201,7 +201,7 @@ impl Client {
     /// Bad input, or nobody could serve it.
     pub async fn get(&self, key: Key) -> Result<Answer<Option<Record>>, Failure> {
         key.check(self.shared.space)?;
-        self.read(key).await
+        self.read(key, Level::Linearizable).await
     }
 
     /// Removes a value.

@@ -232,8 +232,8 @@ impl Client {
             let answer = self.pool().client(node).get(within(limit), key.clone(), options).await;
             Ok::<_, Failure>(answer.map_err(|error| Failure::from_call(error).of_reading())??)
         };
-        if let Routing::Entry(policy) = self.shared.config.routing {
-            return read(&self.entry(), Route::Entry(policy), self.shared.config.patience).await;
+        if let Routing::Entry(_) = self.shared.config.routing {
+            return Box::pin(self.read(key, Level::Any)).await;
         }
         let entries = self.shared.entries.lock().clone();
         let (_, status) = Box::pin(crate::first_to_answer(self.pool(), &entries, STATUS_WITHIN)).await?;
@@ -255,6 +255,25 @@ impl Client {
             }
         }
         Err(failure)
+    }
+
+    /// The same for many keys: the node that requests begin at, or the first that answers, asks the replicas; an answer
+    /// per key, in their order.
+    pub async fn get_many_any(&self, keys: Vec<Key>) -> Vec<Result<Option<Record>, Failure>> {
+        if let Routing::Entry(_) = self.shared.config.routing {
+            return self.read_many(keys, Level::Any).await;
+        }
+        let entries = self.shared.entries.lock().clone();
+        let first = Box::pin(crate::first_to_answer(self.pool(), &entries, STATUS_WITHIN)).await;
+        let (place, status) = match first {
+            Ok(first) => first,
+            Err(failure) => return vec![Err(failure); keys.len()],
+        };
+        if status.chain.is_none() {
+            return self.get_many(keys).await;
+        }
+        let entry = Routing::Entry(chordata_protocol::Policy::Finger);
+        self.through(entries[place].clone(), entry, false).read_many(keys, Level::Any).await
     }
 
     /// One page of the keys that a node serves.

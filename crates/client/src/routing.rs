@@ -9,7 +9,7 @@ use chordata_protocol::procedure::{Procedure, Step};
 use chordata_protocol::{
     CallError, Id, Key, Operation, Outcome, Peer, Policy, Record, Request, Response, Time, Why,
 };
-use chordata_rpc::service::{Answer, Error, Route, Trip};
+use chordata_rpc::service::{Answer, Error, Level, Options, Route, Trip};
 use chordata_rpc::{ChordataStub, within};
 use tarpc::client::RpcError;
 use tokio::time::Instant;
@@ -68,10 +68,10 @@ impl Client {
         self.carry(id, repeatable, false, send).await
     }
 
-    pub(crate) async fn read(&self, key: Key) -> Result<Answer<Option<Record>>, Failure> {
+    pub(crate) async fn read(&self, key: Key, level: Level) -> Result<Answer<Option<Record>>, Failure> {
         let id = key.id(self.shared.space);
         let send = |stub: ChordataStub, route: Route, limit: Duration| {
-            let (key, options) = (key.clone(), self.options(route, None));
+            let (key, options) = (key.clone(), Options { level, ..self.options(route, None) });
             async move { stub.get(within(limit), key, options).await }
         };
         self.carry(id, true, true, send).await

@@ -42,6 +42,16 @@ impl Writes {
     /// A name for a write that was not sent yet.
     pub(crate) fn begin(&self) -> Naming<'_> {
         let mut open = self.open.lock();
+        self.name(&mut open)
+    }
+
+    /// Names for so many, one behind the other.
+    pub(crate) fn begin_many(&self, count: usize) -> Vec<Naming<'_>> {
+        let mut open = self.open.lock();
+        (0..count).map(|_| self.name(&mut open)).collect()
+    }
+
+    fn name(&self, open: &mut Open) -> Naming<'_> {
         open.next += 1;
         let sequence = open.next;
         open.unanswered.insert(sequence);

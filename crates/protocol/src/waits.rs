@@ -12,11 +12,11 @@ pub type Awaits = (&'static str, &'static [&'static str]);
 pub const AWAITS: &[Awaits] = &[
     // Client-facing: a walk, then the owner.
     ("put", &["find", "apply"]),
-    ("get", &["find", "read"]),
+    ("get", &["find", "read", "read_any"]),
     ("delete", &["find", "apply"]),
     ("compare_and_swap", &["find", "apply"]),
     ("put_many", &["find", "describe", "apply_many"]),
-    ("get_many", &["find", "describe", "read_many"]),
+    ("get_many", &["find", "describe", "read_many", "read_any"]),
     ("lookup", &["find"]),
     ("connect", &["find", "grant", "propose"]),
     ("update_numbers", &["describe", "adopt"]),
@@ -29,9 +29,13 @@ pub const AWAITS: &[Awaits] = &[
     ("status", &[]),
     ("copy", &[]),
     ("copies", &[]),
+    ("mark", &[]),
+    ("digest", &[]),
+    ("unmark", &[]),
     ("depart", &["propose"]),
     ("forget", &["propose"]),
     ("recover", &["accept_loss"]),
+    ("recover_quorum", &["status"]),
     // Between nodes: from the node's own state.
     ("ping", &[]),
     ("neighbours", &[]),
@@ -49,6 +53,7 @@ pub const AWAITS: &[Awaits] = &[
     ("read", &[]),
     ("apply_many", &[]),
     ("read_many", &[]),
+    ("read_any", &[]),
     // Chains.
     ("heartbeat", &[]),
     ("poke", &[]),
@@ -82,6 +87,7 @@ pub const OWN_EVENTS: &[(&str, &str)] = &[
         "a hand-over of the key, which this node serves, has ended, or as many replicas have answered as were asked for",
     ),
     ("deliver", "what came is on this node's disk"),
+    ("mark", "the mark is committed"),
     ("update_numbers", "a renumbering that this node has under way has ended"),
     ("update_finger_table", "a refresh that this node has under way has ended"),
 ];

@@ -89,6 +89,7 @@ scripts! {
     link_is_cut
     link_stays_cut
     lost_and_late_frames
+    marks
     middle_dies
     newcomer
     newcomer_falls_behind

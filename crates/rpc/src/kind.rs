@@ -47,11 +47,12 @@ kind!(
     /// Calls of [`Chordata`](crate::service::Chordata).
     ForClients, Client, ChordataRequest, ChordataResponse,
     Put Get GetNode GetConnInfo Connect UpdateNumbers UpdateFingerTable Delete CompareAndSwap PutMany GetMany Scan
-    Find Lookup Fingers Depart Status Forget Recover Copy Copies
+    Find Lookup Fingers Depart Status Forget Recover RecoverQuorum Copy Copies
+    Mark Digest Unmark
 );
 
 kind!(
     /// Calls of [`Ring`](crate::service::Ring).
     ForRing, Ring, RingRequest, RingResponse,
-    Ask Apply Read ApplyMany ReadMany Chain Group Propose AcceptLoss Hello Deliver
+    Ask Apply Read ApplyMany ReadMany ReadAny Chain Group Propose AcceptLoss Hello Deliver
 );

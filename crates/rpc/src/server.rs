@@ -99,6 +99,7 @@ impl Default for Limits {
 /// #       self, _: Context, _: Vec<(Key, Operation, Option<WriteId>)>,
 /// #   ) -> Vec<Result<Outcome, Error>> { vec![] }
 /// #   async fn read_many(self, _: Context, _: Vec<Key>) -> Vec<Result<Option<Record>, Error>> { vec![] }
+/// #   async fn read_any(self, _: Context, _: Vec<Key>) -> Vec<Result<Option<Record>, Error>> { vec![] }
 /// #   async fn chain(self, _: Context, _: ChainRequest) -> ChainResponse { ChainResponse::NotMine }
 /// #   async fn group(self, _: Context, _: bytes::Bytes) -> Result<bytes::Bytes, Error> { Err(Error::NotMember) }
 /// #   async fn propose(self, _: Context, _: Command) -> Result<Applied, Error> { Err(Error::NotMember) }

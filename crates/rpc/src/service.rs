@@ -11,6 +11,7 @@ use bytes::Bytes;
 use chordata_protocol::chain::view::{Epoch, Incarnation, Sequence, StoreId, View};
 use chordata_protocol::chain::{Applied, ChainRequest, ChainResponse, Command, WriteId};
 use chordata_protocol::eventual::Counters;
+use chordata_protocol::merkle::Digest;
 use chordata_protocol::message::{Candidate, Found};
 use chordata_protocol::peer::Successor;
 use chordata_protocol::procedure::lookup::Hop;
@@ -40,7 +41,7 @@ pub struct Options {
     pub trace: bool,
     /// A write's name, if it may be sent again. Of many writes the first has this sequence, the others those behind it.
     pub by: Option<WriteId>,
-    /// How fresh what `get` answers must be. Nothing else heeds it.
+    /// How fresh what `get` and `get_many` answer must be. Nothing else heeds it.
     pub level: Level,
     /// Eventual mode: a write is done when so many copies are stored, a read when so many replicas have answered; 0 is 1.
     /// Elsewhere nothing heeds it.
@@ -461,6 +462,10 @@ pub struct ChainStatus {
     pub leader: Option<Peer>,
     /// Who votes in that group, as far as it knows.
     pub voters: Vec<StoreId>,
+    /// How long no leader that reaches a quorum of the group has answered it; never yet: since it started.
+    pub unled_for: Duration,
+    /// Is its part in the group being replaced, because the quorum was lost?
+    pub regrouping: bool,
     /// Its replicas.
     pub replicas: Vec<ReplicaStatus>,
 }
@@ -580,9 +585,49 @@ pub struct KeyCopy {
     pub replica: Option<ReplicaStatus>,
 }
 
+/// A mark in the log of a range: the place at which its copies are compared.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct MarkName {
+    /// In which epoch.
+    pub epoch: Epoch,
+    /// A random number.
+    pub name: u128,
+}
+
+/// A mark was put into a log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Marked {
+    /// Where.
+    pub sequence: Sequence,
+}
+
+/// Of what a digest is wanted.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DigestOptions {
+    /// As the copy was at this mark.
+    pub mark: MarkName,
+    /// Keys of these identifiers.
+    pub range: Range,
+    /// Begin behind this one.
+    pub after: Option<Key>,
+}
+
+/// The digest of some of what a node had at a mark, in the order of the identifiers from the range's low end on.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DigestPage {
+    /// Of keys, versions and values.
+    pub digest: Digest,
+    /// Records that cannot be read, and are not in the digest.
+    pub damaged: u64,
+    /// The last key; there may be more behind it. None: that was all.
+    pub after: Option<Key>,
+}
+
 /// Which part of what a node has to list.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct CopiesOptions {
+    /// As the copy was at this mark; none: as it is now.
+    pub mark: Option<MarkName>,
     /// Keys of these identifiers.
     pub range: Range,
     /// Begin behind this one.
@@ -649,10 +694,21 @@ pub trait Chordata {
     async fn forget(id: Id) -> Result<(), Error>;
     /// An operator accepts that acknowledged writes may be lost where no complete copy is left.
     async fn recover() -> Result<(), Error>;
+    /// The quorum of the coordinator's group is lost for good: this node rebuilds the group from its own view, which is
+    /// the one with this index. An operator vouches that every member that does not answer has stopped and stays so.
+    /// Answers the index of the first view of the new group.
+    async fn recover_quorum(newest: u64) -> Result<u64, Error>;
     /// What this node itself has of a key, whether or not it may serve it.
     async fn copy(key: Key) -> Result<KeyCopy, Error>;
     /// Some of what this node itself has, whether or not it may serve it.
     async fn copies(options: CopiesOptions) -> Result<CopiesPage, Error>;
+    /// Puts a mark into the log of an epoch whose head this node is: every serving replica keeps its copy as it is there
+    /// for a while. Answers when it is committed; if the epoch has ended meanwhile, not every replica may have it.
+    async fn mark(mark: MarkName) -> Result<Marked, Error>;
+    /// The digest of what this node had at a mark.
+    async fn digest(options: DigestOptions) -> Result<DigestPage, Error>;
+    /// The copy at a mark is not needed any more.
+    async fn unmark(mark: MarkName) -> Result<(), Error>;
 }
 
 /// For other nodes. Every method is answered from this node's own state.
@@ -668,6 +724,8 @@ pub trait Ring {
     async fn apply_many(entries: Vec<(Key, Operation, Option<WriteId>)>) -> Vec<Result<Outcome, Error>>;
     /// Reads many keys that this node serves; an answer per key.
     async fn read_many(keys: Vec<Key>) -> Vec<Result<Option<Record>, Error>>;
+    /// What this node's replicas have of many keys, serving or not; an answer per key.
+    async fn read_any(keys: Vec<Key>) -> Vec<Result<Option<Record>, Error>>;
     /// A message of chains.
     async fn chain(request: ChainRequest) -> ChainResponse;
     /// A message of the coordinator's group.

@@ -1,7 +1,7 @@
 //! `audit`: are all replicas there, and do they hold the same?
 
 use chordata_client::audit::{Audit, Problem, RangeAudit};
-use chordata_protocol::chain::Epoch;
+use chordata_protocol::chain::{Epoch, Sequence};
 use chordata_protocol::{Id, Space};
 use serde::Serialize;
 
@@ -14,10 +14,11 @@ use crate::report::{self, Report, table};
 pub(crate) const ABOUT: &str = "\
 Compare all replicas of every key, and check ring and ranges
 
-It reads what every replica itself has: keys, versions, hashes of the values. It finds ranges with too few replicas or \
-whose chain is being changed, replicas that hold different things, records that are damaged, nodes that hold keys which \
-are not theirs, and whatever is wrong with the ring. It changes nothing, needs little memory however many keys there \
-are, and can run while the cluster is used: where replicas differ because a write is on its way, they are asked again.
+All replicas of a range are compared as they are at one place of its log: digests of keys, versions and values first, \
+then, where those differ, key by key. It finds ranges with too few replicas or whose chain is being changed, replicas \
+that hold different things, records that are damaged, nodes that hold keys which are not theirs, and whatever is wrong \
+with the ring. It changes no key, needs little memory however many keys there are, and can run while the cluster is \
+written to: that makes no difference to what it finds.
 
 Exit code 0: everything is as it should be. 1: something is wrong. 4: the cluster cannot be reached.";
 
@@ -47,9 +48,9 @@ struct RangeRow {
     epoch: Option<Epoch>,
     replicas: usize,
     wanted: usize,
+    sequence: Option<Sequence>,
     keys: u64,
-    asked_again: u64,
-    never_at_rest: u64,
+    listed: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -69,9 +70,9 @@ impl From<RangeAudit> for RangeRow {
             epoch: of.epoch,
             replicas: of.replicas,
             wanted: of.wanted,
+            sequence: of.sequence,
             keys: of.keys,
-            asked_again: of.asked_again,
-            never_at_rest: of.never_at_rest,
+            listed: of.listed,
         }
     }
 }
@@ -113,22 +114,18 @@ impl Audited {
 impl Report for Audited {
     fn text(&self) -> String {
         let rows = self.ranges.iter().map(|row| {
-            let mut note = Vec::new();
-            if row.asked_again > 0 {
-                note.push(format!("{} asked for again", row.asked_again));
-            }
-            if row.never_at_rest > 0 {
-                note.push(format!("{} written all the time, not compared", row.never_at_rest));
-            }
+            let note =
+                if row.listed > 0 { format!("{} of them one by one", row.listed) } else { String::new() };
             vec![
                 self.range(row.low, row.high),
                 row.epoch.map_or("-".to_owned(), |epoch| epoch.to_string()),
                 format!("{} of {}", row.replicas, row.wanted),
+                row.sequence.map_or("-".to_owned(), |sequence| sequence.to_string()),
                 row.keys.to_string(),
-                note.join("; "),
+                note,
             ]
         });
-        let mut text = table(&["range", "epoch", "replicas", "keys", ""], rows);
+        let mut text = table(&["range", "epoch", "replicas", "at", "keys", ""], rows);
         for problem in &self.problems {
             let range = problem.low.zip(problem.high).map(|(low, high)| self.range(low, high));
             let about = [range, problem.key.clone()].into_iter().flatten().collect::<Vec<String>>().join(" ");

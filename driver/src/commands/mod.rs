@@ -7,6 +7,7 @@ pub(crate) mod data;
 pub(crate) mod demo;
 pub(crate) mod eventual;
 pub(crate) mod look;
+pub(crate) mod quorum;
 pub(crate) mod raw;
 pub(crate) mod recover;
 pub(crate) mod replay;

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use chordata_client::Failure as ClientFailure;
+use chordata_protocol::chain::Epoch;
 use chordata_protocol::{Id, Key, Placement, Policy, Range, Space, Value, Version};
-use chordata_rpc::service::{CopiesOptions, Joiner, Options, Route, ScanOptions};
+use chordata_rpc::service::{CopiesOptions, DigestOptions, Joiner, MarkName, Options, Route, ScanOptions};
 use chordata_rpc::{ChordataStub, within};
 use chordata_server::settings::with_port;
 use clap::CommandFactory;
@@ -20,7 +21,7 @@ use crate::suggest;
 const WITHIN: Duration = Duration::from_secs(60);
 
 /// Methods with their arguments, as help shows them.
-const METHODS: [(&str, &str); 22] = [
+const METHODS: [(&str, &str); 26] = [
     ("put", "KEY VALUE"),
     ("get", "KEY"),
     ("get_node", "NUMBER ATTRIBUTE"),
@@ -40,8 +41,12 @@ const METHODS: [(&str, &str); 22] = [
     ("status", ""),
     ("forget", "ID"),
     ("recover", ""),
+    ("recover_quorum", "VIEW-INDEX"),
     ("copy", "KEY"),
     ("copies", "LOW-ID HIGH-ID [LIMIT]"),
+    ("mark", "EPOCH NAME"),
+    ("digest", "EPOCH NAME LOW-ID HIGH-ID"),
+    ("unmark", "EPOCH NAME"),
     ("methods", ""),
 ];
 
@@ -166,11 +171,25 @@ impl RpcArguments {
             ("status", []) => answer!(stub.status(limit))?,
             ("forget", [id]) => answer!(stub.forget(limit, parse_id(id, space)?))?,
             ("recover", []) => answer!(stub.recover(limit))?,
+            ("recover_quorum", [view]) => {
+                answer!(stub.recover_quorum(limit, parse_number(view, "view's index")?))?
+            }
+            ("mark", [epoch, name]) => answer!(stub.mark(limit, parse_mark(epoch, name)?))?,
+            ("unmark", [epoch, name]) => answer!(stub.unmark(limit, parse_mark(epoch, name)?))?,
+            ("digest", [epoch, name, low, high]) => {
+                let range = Range { low: parse_id(low, space)?, high: parse_id(high, space)? };
+                let options = DigestOptions { mark: parse_mark(epoch, name)?, range, after: None };
+                answer!(stub.digest(limit, options))?
+            }
             ("copy", [key]) => answer!(stub.copy(limit, parse_key(key, space)?))?,
             ("copies", [low, high, rest @ ..]) if rest.len() < 2 => {
                 let range = Range { low: parse_id(low, space)?, high: parse_id(high, space)? };
-                let options =
-                    CopiesOptions { range, after: None, limit: parse_limit(rest.first().copied())? };
+                let options = CopiesOptions {
+                    mark: None,
+                    range,
+                    after: None,
+                    limit: parse_limit(rest.first().copied())?,
+                };
                 answer!(stub.copies(limit, options))?
             }
             _ => return Ok(None),
@@ -185,6 +204,15 @@ fn parse_id(text: &str, space: Space) -> Outcome<Id> {
 fn parse_limit(text: Option<&str>) -> Outcome<u32> {
     let Some(text) = text else { return Ok(1000) };
     text.parse().map_err(|_| Failure::input(format!("{text:?} is no limit")))
+}
+
+fn parse_number<T: std::str::FromStr>(text: &str, what: &str) -> Outcome<T> {
+    text.parse().map_err(|_| Failure::input(format!("{text:?} is no {what}")))
+}
+
+fn parse_mark(epoch: &str, name: &str) -> Outcome<MarkName> {
+    let epoch = Epoch(parse_number(epoch, "epoch")?);
+    Ok(MarkName { epoch, name: parse_number(name, "name of a mark: it is a number")? })
 }
 
 fn parse_policy(text: Option<&str>) -> Outcome<Policy> {

@@ -12,6 +12,7 @@ use chordata_server::settings::with_port;
 use serde::Serialize;
 
 use crate::commands::chains::range_text;
+use crate::commands::quorum;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::report::{self, Report};
@@ -43,6 +44,11 @@ replica that comes back with its disk serves again by itself, and this command i
 never come back. Of each such range the best copy that is left is opened again, even if it may lack writes that were \
 acknowledged; where none is left, the range is opened empty.
 
+With --quorum it is for the other great loss: half of the voters of the coordinator's group or more will never come back \
+(`chordata status` names them), so nothing can be decided and nothing is written. Stop every server that does not answer, \
+and keep it stopped; then the node with the newest view rebuilds the group, the others follow it, and the dead stay \
+members until `chordata forget`. Where a coordinator is at work it refuses.
+
 It asks before it does anything. `chordata status` lists the ranges that may have lost something from then on.";
 
 /// `forget`.
@@ -59,6 +65,9 @@ pub(crate) struct RecoverArguments {
     /// Accept the loss: what --yes says as well
     #[arg(long)]
     accept_loss: bool,
+    /// Rebuild the coordinator's group from the nodes that are left: half of its voters or more are gone for good
+    #[arg(long, conflicts_with = "accept_loss")]
+    quorum: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -110,7 +119,7 @@ impl Report for Recovered {
 ///
 /// # Errors
 /// When the answer is no, or nobody can be asked.
-fn confirm(context: &Context, what: &str, question: &str) -> Outcome {
+pub(crate) fn confirm(context: &Context, what: &str, question: &str) -> Outcome {
     if context.yes {
         return Ok(());
     }
@@ -128,7 +137,7 @@ fn confirm(context: &Context, what: &str, question: &str) -> Outcome {
 }
 
 /// The chains, or why there are none.
-fn chains_of(view: &View) -> Outcome<&ChainView> {
+pub(crate) fn chains_of(view: &View) -> Outcome<&ChainView> {
     let reason = "this cluster keeps one copy of each key: there are no replicas to take over or to recover";
     view.chains().ok_or_else(|| Failure::input(reason))
 }
@@ -190,6 +199,9 @@ impl ForgetArguments {
 impl RecoverArguments {
     /// Has what is left opened again.
     pub(crate) async fn run(&self, context: &Context) -> Outcome {
+        if self.quorum {
+            return quorum::recover(context).await;
+        }
         let connection = context.target.connect(context.output).await?;
         let client = &connection.client;
         let space = client.space();

@@ -3,9 +3,9 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use chordata_protocol::chain::message::LISTED_MAX;
+use chordata_protocol::chain::message::{Action, LISTED_MAX};
 use chordata_protocol::chain::{
-    Applied, ChainRequest, ChainResponse, Change as Seen, Deed, Effect, Event, Occasion, Timer,
+    Applied, ChainRequest, ChainResponse, Change as Seen, Deed, Effect, Epoch, Event, Occasion, Timer,
 };
 use chordata_protocol::key::Entry;
 use chordata_protocol::ring::Token;
@@ -70,15 +70,21 @@ impl Node {
                     let _ = waiting.send(reply);
                 }
             }
-            // Nobody reads notes that are gone with the process.
-            Effect::Store { entries, holding, .. } if chain.durability == Durability::Memory => {
-                let epoch = holding.epoch;
-                batch.changes.extend(entries.iter().filter_map(|entry| notes::entry_key(epoch, entry)));
-            }
             Effect::Keep(_) | Effect::Hold { .. } if chain.durability == Durability::Memory => {}
             Effect::Store { entries, forgotten, holding } => {
                 let epoch = holding.epoch;
-                batch.changes.extend(entries.iter().flat_map(|entry| notes::entry(epoch, entry)));
+                let in_memory = chain.durability == Durability::Memory;
+                for entry in &entries {
+                    match &entry.action {
+                        Action::Mark(name) => self.take_mark(chain, engine, batch, (epoch, *name)),
+                        // Nobody reads notes that are gone with the process.
+                        _ if in_memory => batch.changes.extend(notes::entry_key(epoch, entry)),
+                        _ => batch.changes.extend(notes::entry(epoch, entry)),
+                    }
+                }
+                if in_memory {
+                    return None;
+                }
                 batch.changes.extend(forgotten.into_iter().map(notes::forget));
                 batch.changes.push(notes::hold(&holding));
                 batch.persisting.push((epoch, holding.last));
@@ -150,11 +156,29 @@ impl Node {
             Effect::Changed(change) => {
                 if let Seen::View(view) = &change {
                     batch.changes.push(notes::view(view));
+                    self.compare_generations(chain);
                 }
                 self.chain_changed(&change);
             }
         }
         None
+    }
+
+    /// A replica has come to a mark in its log: everything before it is put into the engine, and nothing else.
+    fn take_mark(
+        &self,
+        chain: &mut Chain,
+        engine: &mut dyn Engine,
+        batch: &mut Batch,
+        (epoch, name): (Epoch, u128),
+    ) {
+        // The copy of one that is being filled is not whole.
+        if !chain.member.replicas().any(|replica| replica.epoch() == epoch && replica.is_serving()) {
+            return;
+        }
+        self.store(chain, engine, std::mem::take(batch));
+        let timer = self.forget_mark_in_time(epoch, name);
+        chain.marks.take(epoch, name, engine.snapshot(), timer);
     }
 
     /// Puts a batch into the engine, and remembers what waits for its being on disk.

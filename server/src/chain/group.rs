@@ -39,6 +39,11 @@ pub type Machine = Agreed;
 pub type Group = chordata_consensus::Group<Agreed>;
 
 impl Agreed {
+    /// With this view.
+    pub(super) fn on(view: View) -> Agreed {
+        Agreed { view: Some(Arc::new(view)) }
+    }
+
     /// The newest view that was agreed on, as far as this node knows.
     pub fn view(&self) -> Option<&SharedView> {
         self.view.as_ref()
@@ -102,11 +107,12 @@ impl Node {
         if let Some(view) = group.read(|machine, _| machine.view().cloned()) {
             self.chain_event(Event::View(Arc::clone(&view)));
             self.chain_occasion(Occasion::Agreed(view));
+            self.with_chain(|chain, _| self.compare_generations(chain));
         }
     }
 
     /// Watches the group until it stops: who leads, what is agreed on, who votes.
-    pub(crate) async fn watch_group(self, group: Group) {
+    pub(super) async fn watch_group(self, group: Group) {
         let mut leader = group.leader();
         let mut applied = group.applied();
         let mut members = group.members();

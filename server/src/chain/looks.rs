@@ -32,6 +32,8 @@ impl Chain {
             view: self.member.view().map(|view| (**view).clone()),
             leader: self.member.leader().cloned(),
             voters,
+            unled_for: self.member.unled_for(now),
+            regrouping: self.regrouping,
             replicas: replicas.collect(),
         }
     }
@@ -103,6 +105,16 @@ impl Node {
     /// The range of an identifier and its head, as far as this node's view goes.
     pub(crate) fn chain_located(&self, id: Id) -> Option<(Range, Peer)> {
         self.with_chain(|chain, _| chain.located(id)).flatten()
+    }
+
+    /// The replicas of an identifier, serving ones first, as far as this node's view goes.
+    pub(crate) fn chain_named(&self, id: Id) -> Vec<Peer> {
+        let named = self.with_chain(|chain, _| {
+            let view = chain.member.view()?;
+            let (_, active) = view.range_of(id)?;
+            Some(active.chain.iter().filter_map(|link| view.peer(link.store)).cloned().collect())
+        });
+        named.flatten().unwrap_or_default()
     }
 
     /// What chains say about who owns an identifier, before the ring is asked.

@@ -6,12 +6,15 @@
 mod effects;
 mod group;
 mod looks;
+pub(crate) mod marks;
 mod notes;
+mod regroup;
 mod requests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use chordata_consensus::Settings as GroupSettings;
 use chordata_protocol::chain::message::Heartbeat;
 use chordata_protocol::chain::view::{Epoch, Sequence};
 use chordata_protocol::chain::{
@@ -21,7 +24,7 @@ use chordata_protocol::ring::{Caller, Token};
 use chordata_protocol::{Consistency, Durability, Peer, Replication};
 use chordata_store::Ticket;
 use tokio::sync::oneshot;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
 pub use group::{Agreed, Agreement, Group, Machine, OverPool};
 pub(crate) use notes::load;
@@ -42,6 +45,8 @@ pub struct Parts {
     pub contacts: Vec<Peer>,
     /// The group that coordinates.
     pub group: Group,
+    /// What it was started with.
+    pub group_settings: GroupSettings,
     /// For delays.
     pub seed: u64,
 }
@@ -60,6 +65,11 @@ pub(crate) struct Chain {
     pub(crate) member: Member,
     coordinator: Coordinator,
     pub(crate) group: Group,
+    group_settings: GroupSettings,
+    /// Who watches the group.
+    watching: Option<JoinHandle<()>>,
+    /// Is the group being replaced by a rebuilt one?
+    regrouping: bool,
     durability: Durability,
     next_caller: u64,
     /// Clients' requests that wait.
@@ -67,6 +77,8 @@ pub(crate) struct Chain {
     /// Other nodes' questions that wait.
     answers: BTreeMap<Caller, oneshot::Sender<ChainResponse>>,
     persisting: Persisting,
+    /// The copies at marks.
+    pub(crate) marks: marks::Marks,
     beat: Option<AbortHandle>,
     tick: Option<AbortHandle>,
     view_saved: Option<AbortHandle>,
@@ -74,16 +86,20 @@ pub(crate) struct Chain {
 
 impl Chain {
     pub(crate) fn new(parts: Parts, me: &Peer) -> Chain {
-        let Parts { settings, store, incarnation, kept, contacts, group, seed } = parts;
+        let Parts { settings, store, incarnation, kept, contacts, group, group_settings, seed } = parts;
         Chain {
             durability: settings.replication.durability,
             member: Member::new(settings.clone(), store, incarnation, me.clone(), kept, contacts, seed),
             coordinator: Coordinator::new(settings),
             group,
+            group_settings,
+            watching: None,
+            regrouping: false,
             next_caller: 0,
             replies: BTreeMap::new(),
             answers: BTreeMap::new(),
             persisting: Persisting::default(),
+            marks: marks::Marks::default(),
             beat: None,
             tick: None,
             view_saved: None,
@@ -99,6 +115,7 @@ impl Chain {
         for timer in [self.beat.take(), self.tick.take(), self.view_saved.take()].into_iter().flatten() {
             timer.abort();
         }
+        self.marks = marks::Marks::default();
         self.replies.clear();
         self.answers.clear();
     }

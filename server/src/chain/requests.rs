@@ -14,7 +14,7 @@ use super::group::Agreement;
 use crate::node::Node;
 
 /// How long a write waits for its commit, and a read for what it must wait for.
-const COMMIT_WITHIN: Duration = Duration::from_secs(8);
+pub(super) const COMMIT_WITHIN: Duration = Duration::from_secs(8);
 /// How long the leader may take for a command.
 const PROPOSE_WITHIN: Duration = Duration::from_secs(4);
 /// How long a node may take to be no member any more.
@@ -29,7 +29,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Predecessors of a joiner that are tried.
 const PREDECESSORS_MAX: usize = 4;
 
-fn refused(refusal: Refusal) -> Error {
+pub(super) fn refused(refusal: Refusal) -> Error {
     match refusal {
         Refusal::NotHead(candidates) => Error::NotOwner(candidates),
         Refusal::Unavailable(reason) => Error::Unavailable(reason.to_owned()),

@@ -5,11 +5,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod audits;
 mod chaos;
 mod kills;
+mod levels;
 mod load;
 mod membership;
 mod outages;
+mod quorum;
 mod recorder;
 mod retries;
 mod ring;

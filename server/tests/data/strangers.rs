@@ -89,7 +89,10 @@ async fn noise_before_and_after_the_preamble_harms_nobody() {
             says_to(server, &noise(seed, 500));
             says_to(server, &[&b"CHORDATA"[..], &noise(seed, 500)].concat());
             let answer = says_to(server, &[&greeting()[..], &[0, 0, 0, 40], &noise(seed, 40)].concat());
-            assert!(answer.starts_with(&greeting_head()[..]), "the greeting itself was welcome");
+            assert!(
+                answer.starts_with(&[&greeting()[..10], &[0]].concat()),
+                "the greeting itself was welcome"
+            );
         }
         for frame in [
             &[0xff; 4][..],

@@ -1,24 +1,32 @@
-//! Reading the replicas of one range side by side.
+//! Comparing the replicas of one range at one place of its log.
 //!
-//! Every replica is read page by page from the low end of the range on. The keys come in one order everywhere, so the
-//! next key is the nearest of those in front, and who has another one in front has nothing under it.
+//! The head marks the log. Every serving replica then has its copy as it is at the mark, behind the same writes, for a
+//! while: these are equal, or the replicas disagree, however much is written meanwhile. First the digests of the whole
+//! range are compared. Where they differ the range is cut, as in a Merkle tree, down to parts of which the keys are
+//! listed and laid side by side: who has another key in front has nothing under it.
 
 use std::collections::VecDeque;
 
 use chordata_protocol::chain::view::Active;
 use chordata_protocol::chain::{Epoch, View as ChainView};
+use chordata_protocol::merkle::{Digest, arc};
 use chordata_protocol::{Address, Id, Key, Range, Space};
-use chordata_rpc::service::{CopiesOptions, Held, KeyCopy, ReplicaStatus, Role};
+use chordata_rpc::service::{CopiesOptions, DigestOptions, Error, Held, MarkName, Marked};
+use chordata_rpc::within;
 use futures::future::join_all;
 use futures::stream::{self, StreamExt};
 
-use super::{Audit, LOOKS, ProblemKind, RangeAudit, wanted};
+use super::{ANSWER_WITHIN, Audit, LOOKS, ProblemKind, RangeAudit, wanted};
 use crate::{Client, Failure};
 
 /// Keys asked for at once.
 const PAGE: u32 = 1000;
-/// Keys that are asked for again at the same time, and of which the audit remembers that it must.
-const SUSPECTS: (usize, usize) = (8, 64);
+/// A part with no more keys is listed and not cut.
+const LISTED_MAX: u64 = 256;
+/// Parts whose digests are asked for at once.
+const PARTS_AT_ONCE: usize = 8;
+/// Problems of a range after which its comparison ends: it is clear that something is very wrong.
+const FOUND_MAX: usize = 1000;
 
 /// Why a range was not compared to its end.
 pub(super) enum Stop {
@@ -37,13 +45,6 @@ impl Stop {
     }
 }
 
-/// What became of a key that was asked for again.
-enum Settled {
-    Agree,
-    NeverAtRest,
-    Differ(Vec<(Address, Held)>),
-}
-
 /// A replica that is being read.
 struct Cursor {
     address: Address,
@@ -52,8 +53,24 @@ struct Cursor {
     more: bool,
 }
 
+/// What a replica has of a part.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Summary {
+    digest: Digest,
+    damaged: u64,
+}
+
+/// Do all have the same, and can it be read?
+fn agree(summaries: &[Summary]) -> bool {
+    summaries.windows(2).all(|pair| pair[0] == pair[1])
+        && summaries.iter().all(|summary| summary.damaged == 0)
+}
+
+/// Told when the whole range was compared: it may be begun again.
+type Found = Vec<(ProblemKind, Key, String)>;
+
 impl Client {
-    /// Compares the serving replicas of a range, from its beginning to its end.
+    /// Compares the serving replicas of a range.
     pub(super) async fn compare_range(
         &self,
         audit: &mut Audit,
@@ -61,9 +78,117 @@ impl Client {
         epoch: Epoch,
         active: &Active,
     ) -> Result<RangeAudit, Stop> {
-        let (range, space) = (active.range, self.space());
         let peers = active.serving().filter_map(|link| view.peer(link.store));
         let addresses: Vec<Address> = peers.map(|peer| peer.address.clone()).collect();
+        let Some(head) = addresses.first() else {
+            return Err(Stop::Changed("no replica of it serves".to_owned()));
+        };
+        let name = name().map_err(|failure| Stop::Silent(head.clone(), failure))?;
+        let mark = MarkName { epoch, name };
+        let compared = match self.mark(head, mark).await {
+            Ok(marked) => self.compare_at(mark, marked, active.range, &addresses).await,
+            Err(stop) => Err(stop),
+        };
+        // Who does not hear of it lets it go by itself.
+        join_all(addresses.iter().map(|address| async move {
+            drop(self.pool().client(address).unmark(within(ANSWER_WITHIN), mark).await);
+        }))
+        .await;
+        let (mut done, found) = compared?;
+        done.wanted = wanted(view);
+        for (kind, key, text) in found {
+            audit.problem(kind, Some(active.range), Some(key), text);
+        }
+        Ok(done)
+    }
+
+    /// Has the head mark the log; again, if it has too much to do just now.
+    async fn mark(&self, head: &Address, mark: MarkName) -> Result<Marked, Stop> {
+        for _ in 1..LOOKS.0 {
+            match self.pool().client(head).mark(within(ANSWER_WITHIN * 2), mark).await {
+                Ok(Err(Error::Overloaded)) => tokio::time::sleep(LOOKS.1).await,
+                marked => return answered(head, marked),
+            }
+        }
+        answered(head, Ok(Err(Error::Overloaded)))
+    }
+
+    async fn compare_at(
+        &self,
+        mark: MarkName,
+        marked: Marked,
+        range: Range,
+        addresses: &[Address],
+    ) -> Result<(RangeAudit, Found), Stop> {
+        let whole = self.summaries(addresses, mark, range).await?;
+        let count = |summary: &Summary| summary.digest.count + summary.damaged;
+        let mut done = RangeAudit {
+            epoch: Some(mark.epoch),
+            range,
+            sequence: Some(marked.sequence),
+            replicas: addresses.len(),
+            wanted: 0,
+            keys: whole.iter().map(count).max().unwrap_or(0),
+            listed: 0,
+        };
+        let mut found = Found::new();
+        let mut different = vec![(range, whole)];
+        while let Some((part, summaries)) = different.pop() {
+            if agree(&summaries) {
+                continue;
+            }
+            let parts = arc::split(self.space(), part);
+            if parts.len() < 2 || summaries.iter().all(|summary| count(summary) <= LISTED_MAX) {
+                done.listed += self.list(addresses, mark, part, &mut found).await?;
+                if found.len() >= FOUND_MAX {
+                    break;
+                }
+                continue;
+            }
+            let asked = stream::iter(parts)
+                .map(|part| async move { Ok((part, self.summaries(addresses, mark, part).await?)) });
+            let answers: Vec<Result<_, Stop>> = asked.buffered(PARTS_AT_ONCE).collect().await;
+            let answers: Vec<(Range, Vec<Summary>)> = answers.into_iter().collect::<Result<_, _>>()?;
+            different.extend(answers.into_iter().rev());
+        }
+        Ok((done, found))
+    }
+
+    /// What each replica has of a part.
+    async fn summaries(
+        &self,
+        addresses: &[Address],
+        mark: MarkName,
+        range: Range,
+    ) -> Result<Vec<Summary>, Stop> {
+        let asked = addresses.iter().map(|address| self.summary(address, mark, range));
+        join_all(asked).await.into_iter().collect()
+    }
+
+    async fn summary(&self, address: &Address, mark: MarkName, range: Range) -> Result<Summary, Stop> {
+        let mut sum = Summary::default();
+        let mut after = None;
+        loop {
+            let options = DigestOptions { mark, range, after };
+            let page = self.pool().client(address).digest(within(ANSWER_WITHIN), options).await;
+            let page = answered(address, page)?;
+            sum.digest += page.digest;
+            sum.damaged += page.damaged;
+            after = page.after;
+            if after.is_none() {
+                return Ok(sum);
+            }
+        }
+    }
+
+    /// Lays the keys of a part side by side. How many there were.
+    async fn list(
+        &self,
+        addresses: &[Address],
+        mark: MarkName,
+        range: Range,
+        found: &mut Found,
+    ) -> Result<u64, Stop> {
         let new = |address: &Address| Cursor {
             address: address.clone(),
             rows: VecDeque::new(),
@@ -71,149 +196,59 @@ impl Client {
             more: true,
         };
         let mut cursors: Vec<Cursor> = addresses.iter().map(new).collect();
-        let mut done = RangeAudit {
-            epoch: Some(epoch),
-            range,
-            replicas: cursors.len(),
-            wanted: wanted(view),
-            keys: 0,
-            asked_again: 0,
-            never_at_rest: 0,
-        };
-        // Told when the whole range was compared: it may be begun again.
-        let mut found: Vec<(ProblemKind, Key, String)> = Vec::new();
-        let mut suspects: Vec<Key> = Vec::new();
+        let mut keys = 0;
         loop {
-            join_all(cursors.iter_mut().map(|cursor| self.read_on(cursor, epoch, range)))
-                .await
-                .into_iter()
-                .collect::<Result<(), Stop>>()?;
-            while suspects.len() < SUSPECTS.1
-                && cursors.iter().all(|cursor| !cursor.rows.is_empty() || !cursor.more)
-            {
-                let Some((key, agrees)) = next_key(&mut cursors, space, range) else { break };
-                done.keys += 1;
-                if !agrees {
-                    suspects.push(key);
+            let read = join_all(cursors.iter_mut().map(|cursor| self.read_on(cursor, mark, range))).await;
+            read.into_iter().collect::<Result<(), Stop>>()?;
+            while cursors.iter().all(|cursor| !cursor.rows.is_empty() || !cursor.more) {
+                let Some((key, held)) = next_key(&mut cursors, self.space(), range) else { return Ok(keys) };
+                keys += 1;
+                let is_damaged = held.contains(&Held::Damaged);
+                if is_damaged || held.windows(2).any(|pair| pair[0] != pair[1]) {
+                    let kind = if is_damaged { ProblemKind::Damaged } else { ProblemKind::Differs };
+                    found.push((kind, key, described(addresses, &held)));
                 }
             }
-            let at_end = cursors.iter().all(|cursor| cursor.rows.is_empty() && !cursor.more);
-            if suspects.len() >= SUSPECTS.1 || at_end {
-                done.asked_again += suspects.len() as u64;
-                self.ask_all_again(&addresses, epoch, &mut suspects, &mut found, &mut done.never_at_rest)
-                    .await?;
-            }
-            if at_end {
-                break;
-            }
         }
-        for (kind, key, text) in found {
-            audit.problem(kind, Some(range), Some(key), text);
-        }
-        Ok(done)
     }
 
     /// Fetches the next page of a replica, if it has none here.
-    async fn read_on(&self, cursor: &mut Cursor, epoch: Epoch, range: Range) -> Result<(), Stop> {
+    async fn read_on(&self, cursor: &mut Cursor, mark: MarkName, range: Range) -> Result<(), Stop> {
         while cursor.rows.is_empty() && cursor.more {
-            let options = CopiesOptions { range, after: cursor.after.clone(), limit: PAGE };
-            let page = self.copies(&cursor.address, options).await;
-            let page = page.map_err(|failure| Stop::Silent(cursor.address.clone(), failure))?;
-            must_serve(&cursor.address, page.replica.as_ref(), epoch, range)?;
+            let after = cursor.after.clone();
+            let options = CopiesOptions { mark: Some(mark), range, after, limit: PAGE };
+            let page = self.pool().client(&cursor.address).copies(within(ANSWER_WITHIN), options).await;
+            let page = answered(&cursor.address, page)?;
             cursor.after = page.copies.last().map(|(key, _)| key.clone()).or(cursor.after.take());
             cursor.more = page.more && !page.copies.is_empty();
             cursor.rows = page.copies.into();
         }
         Ok(())
     }
-
-    async fn ask_all_again(
-        &self,
-        addresses: &[Address],
-        epoch: Epoch,
-        suspects: &mut Vec<Key>,
-        found: &mut Vec<(ProblemKind, Key, String)>,
-        never_at_rest: &mut u64,
-    ) -> Result<(), Stop> {
-        let asked = stream::iter(suspects.drain(..)).map(|key| async move {
-            let settled = self.ask_again(addresses, epoch, &key).await;
-            (key, settled)
-        });
-        let answers: Vec<(Key, Result<Settled, Stop>)> = asked.buffered(SUSPECTS.0).collect().await;
-        for (key, settled) in answers {
-            match settled? {
-                Settled::Agree => {}
-                Settled::NeverAtRest => *never_at_rest += 1,
-                Settled::Differ(copies) => {
-                    let is_damaged = copies.iter().any(|(_, held)| *held == Held::Damaged);
-                    let kind = if is_damaged { ProblemKind::Damaged } else { ProblemKind::Differs };
-                    found.push((kind, key, described(&copies)));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Asks all replicas for a key again and again, until they agree or it is clear that they will not.
-    async fn ask_again(&self, addresses: &[Address], epoch: Epoch, key: &Key) -> Result<Settled, Stop> {
-        let mut before: Option<Vec<Held>> = None;
-        let mut at_rest = false;
-        for look in 0..LOOKS.0 {
-            if look > 0 {
-                tokio::time::sleep(LOOKS.1).await;
-            }
-            let copies = self.copies_at(addresses, epoch, key).await?;
-            if copies.windows(2).all(|pair| pair[0] == pair[1]) && copies.first() != Some(&Held::Damaged) {
-                return Ok(Settled::Agree);
-            }
-            at_rest = before.as_ref() == Some(&copies);
-            before = Some(copies);
-        }
-        let copies = before.unwrap_or_default();
-        // Something moved between the last two looks: it is written all the time.
-        if !at_rest && !copies.contains(&Held::Damaged) {
-            return Ok(Settled::NeverAtRest);
-        }
-        Ok(Settled::Differ(addresses.iter().cloned().zip(copies).collect()))
-    }
-
-    async fn copies_at(&self, addresses: &[Address], epoch: Epoch, key: &Key) -> Result<Vec<Held>, Stop> {
-        let answers = join_all(addresses.iter().map(|address| self.copy(address, key.clone()))).await;
-        let mut copies = Vec::new();
-        for (address, answer) in addresses.iter().zip(answers) {
-            let KeyCopy { held, replica, .. } =
-                answer.map_err(|failure| Stop::Silent(address.clone(), failure))?;
-            match &replica {
-                Some(status) => must_serve(address, replica.as_ref(), epoch, status.range)?,
-                None => return Err(Stop::Changed(format!("{address} has no replica of it any more"))),
-            }
-            copies.push(held);
-        }
-        Ok(copies)
-    }
 }
 
-fn must_serve(
+/// A name for a mark that nobody else has.
+fn name() -> Result<u128, Failure> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Failure::Unavailable(format!("the system gives no random bits: {error}")))?;
+    Ok(u128::from_le_bytes(bytes))
+}
+
+/// A refusal says that the node has no such replica, or no copy at the mark, any more.
+fn answered<T>(
     address: &Address,
-    replica: Option<&ReplicaStatus>,
-    epoch: Epoch,
-    range: Range,
-) -> Result<(), Stop> {
-    match replica {
-        Some(replica)
-            if replica.epoch == epoch && replica.range == range && replica.role != Role::Syncing =>
-        {
-            Ok(())
-        }
-        Some(replica) if replica.epoch == epoch => {
-            Err(Stop::Changed(format!("{address} is named as a serving replica of it and does not serve")))
-        }
-        Some(_) | None => Err(Stop::Changed(format!("its chain is not the same any more at {address}"))),
+    answer: Result<Result<T, Error>, tarpc::client::RpcError>,
+) -> Result<T, Stop> {
+    match answer {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(Stop::Changed(format!("{address}: {error}"))),
+        Err(error) => Err(Stop::Silent(address.clone(), Failure::from_call(error).of_reading())),
     }
 }
 
-/// Takes the key that comes first in the order of the ring; do all replicas have the same of it?
-fn next_key(cursors: &mut [Cursor], space: Space, range: Range) -> Option<(Key, bool)> {
+/// Takes the key that comes first in the order of the ring, with what each replica has of it.
+fn next_key(cursors: &mut [Cursor], space: Space, range: Range) -> Option<(Key, Vec<Held>)> {
     // A range that is the whole ring begins behind its low end: that identifier itself comes last.
     let place = |key: &Key| {
         let distance = space.distance(range.low, key.id(space));
@@ -221,17 +256,16 @@ fn next_key(cursors: &mut [Cursor], space: Space, range: Range) -> Option<(Key, 
     };
     let fronts = cursors.iter().filter_map(|cursor| cursor.rows.front());
     let key = fronts.map(|(key, _)| key).min_by_key(|key| place(key))?.clone();
-    let mut held = Vec::with_capacity(cursors.len());
-    for cursor in cursors {
-        let is_next = cursor.rows.front().is_some_and(|(front, _)| *front == key);
-        held.push(if is_next { cursor.rows.pop_front().map(|(_, held)| held) } else { None });
-    }
-    let same = held.windows(2).all(|pair| pair[0] == pair[1]) && held.first() != Some(&Some(Held::Damaged));
-    Some((key, same))
+    let held = cursors.iter_mut().map(|cursor| {
+        let front = cursor.rows.pop_front_if(|(front, _)| *front == key);
+        front.map_or(Held::Nothing, |(_, held)| held)
+    });
+    let held = held.collect();
+    Some((key, held))
 }
 
-fn described(copies: &[(Address, Held)]) -> String {
-    let one = |(address, held): &(Address, Held)| match held {
+fn described(addresses: &[Address], held: &[Held]) -> String {
+    let one = |(address, held): (&Address, &Held)| match held {
         Held::Nothing => format!("{address} has nothing"),
         Held::Value { version, hash, bytes } => {
             let hash = hash.to_string();
@@ -239,12 +273,13 @@ fn described(copies: &[(Address, Held)]) -> String {
         }
         Held::Damaged => format!("the record at {address} is damaged"),
     };
-    copies.iter().map(one).collect::<Vec<String>>().join("; ")
+    addresses.iter().zip(held).map(one).collect::<Vec<String>>().join("; ")
 }
 
 #[cfg(test)]
 mod tests {
     use chordata_protocol::Version;
+    use chordata_protocol::merkle::record_hash;
     use chordata_rpc::service::ValueHash;
 
     use super::*;
@@ -253,10 +288,14 @@ mod tests {
         Space::default().parse(&place.to_string()).unwrap()
     }
 
-    fn row(place: u64, sequence: u64, value: &str) -> (Key, Held) {
+    fn held(sequence: u64, value: &str) -> Held {
         let version = Version { epoch: 1, sequence };
         let (hash, bytes) = (ValueHash::of(value.as_bytes()), value.len() as u64);
-        (Key::Literal(id(place)), Held::Value { version, hash, bytes })
+        Held::Value { version, hash, bytes }
+    }
+
+    fn row(place: u64, sequence: u64, value: &str) -> (Key, Held) {
+        (Key::Literal(id(place)), held(sequence, value))
     }
 
     fn cursor(rows: Vec<(Key, Held)>) -> Cursor {
@@ -264,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn replicas_are_read_side_by_side_and_every_difference_is_seen() {
+    fn replicas_are_laid_side_by_side_and_every_difference_is_seen() {
         let space = Space::new(8).unwrap();
         // Around the end of the ring, and the low end of a whole ring last.
         let range = Range { low: id(200), high: id(200) };
@@ -273,18 +312,29 @@ mod tests {
             cursor(vec![row(250, 1, "a"), row(3, 2, "x"), row(5, 4, "d"), row(9, 7, "e"), row(200, 6, "f")]),
         ];
         let mut seen = Vec::new();
-        while let Some((key, agrees)) = next_key(&mut cursors, space, range) {
-            seen.push((key, agrees));
+        while let Some((key, held)) = next_key(&mut cursors, space, range) {
+            seen.push((key, held));
         }
-        let wanted = [(250, true), (3, false), (4, false), (5, false), (9, false), (200, true)];
-        assert_eq!(seen, wanted.map(|(place, agrees)| (Key::Literal(id(place)), agrees)));
+        let both = |one: Held, other: Held| vec![one, other];
+        let wanted = [
+            (250, both(held(1, "a"), held(1, "a"))),
+            (3, both(held(2, "b"), held(2, "x"))),
+            (4, both(held(3, "c"), Held::Nothing)),
+            (5, both(Held::Nothing, held(4, "d"))),
+            (9, both(held(5, "e"), held(7, "e"))),
+            (200, both(held(6, "f"), held(6, "f"))),
+        ];
+        assert_eq!(seen, wanted.map(|(place, held)| (Key::Literal(id(place)), held)));
     }
 
     #[test]
-    fn a_damaged_record_never_agrees() {
-        let range = Range { low: id(200), high: id(200) };
-        let damaged = || cursor(vec![(Key::Literal(id(1)), Held::Damaged)]);
-        let found = next_key(&mut [damaged(), damaged()], Space::new(8).unwrap(), range);
-        assert_eq!(found, Some((Key::Literal(id(1)), false)));
+    fn equal_digests_agree_and_damage_never_does() {
+        let mut digest = Digest::EMPTY;
+        digest.insert(record_hash(&Key::new("k"), Version { epoch: 1, sequence: 1 }, Some(b"v")));
+        let sound = Summary { digest, damaged: 0 };
+        assert!(agree(&[sound]) && agree(&[sound, sound, sound]));
+        assert!(!agree(&[sound, sound, Summary::default()]));
+        let damaged = Summary { digest, damaged: 1 };
+        assert!(!agree(&[damaged]) && !agree(&[damaged, damaged]), "it is to be named");
     }
 }

@@ -13,6 +13,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::context::{Context, Task};
 use super::event::{Change, Effect, Event, Timer};
@@ -32,6 +33,9 @@ use crate::time::Time;
 
 /// Heartbeats that may be out at once to one node.
 const HEARTBEATS_MAX: usize = 12;
+/// Why a request is refused for the moment.
+const CHANGING: &str = "the chain is changing";
+const NO_LEASE: &str = "this node has no lease: it does not reach the cluster's majority";
 /// Results in one message.
 const RESULTS_MAX: usize = 4096;
 
@@ -97,6 +101,8 @@ pub struct Member {
     admitted: Option<u64>,
     /// Heartbeats sent.
     beats: u64,
+    /// When a leader last answered one.
+    beaten_at: Time,
     random: fastrand::Rng,
 }
 
@@ -126,6 +132,7 @@ impl Member {
             erased: BTreeSet::new(),
             admitted: None,
             beats: 0,
+            beaten_at: Time::ZERO,
             random: fastrand::Rng::with_seed(seed),
         }
     }
@@ -150,6 +157,11 @@ impl Member {
     /// Who leads, as far as it knows.
     pub fn leader(&self) -> Option<&Peer> {
         self.leader.as_ref()
+    }
+
+    /// How long no leader with a quorum has answered it; never yet: how long it has been running.
+    pub fn unled_for(&self, now: Time) -> Duration {
+        now.since(self.beaten_at)
     }
 
     /// Until when it may serve this epoch.
@@ -234,15 +246,13 @@ impl Member {
         let settings = &self.context.settings;
         let (uncommitted_max, least) = (settings.uncommitted_max, settings.replication.replicas_min(members));
         let Some(replica) = self.replicas.get_mut(&epoch) else {
-            return Err(Refusal::Unavailable("the chain is changing"));
+            return Err(Refusal::Unavailable(CHANGING));
         };
         if replica.is_wedged() {
-            return Err(Refusal::Unavailable("the chain is changing"));
+            return Err(Refusal::Unavailable(CHANGING));
         }
         if !leased {
-            return Err(Refusal::Unavailable(
-                "this node has no lease: it does not reach the cluster's majority",
-            ));
+            return Err(Refusal::Unavailable(NO_LEASE));
         }
         if replica.chain().iter().filter(|(link, _)| link.serving).count() < least {
             return Err(Refusal::Unavailable("too few replicas of the key are there to take writes"));
@@ -261,6 +271,29 @@ impl Member {
         Ok(())
     }
 
+    /// Has the head of this epoch put a mark into the log. With `Ok` (the mark's place)
+    /// [`Reply::ReadAgain`](super::event::Reply::ReadAgain) comes when the mark is committed, or the epoch ends: then it
+    /// may not be at every replica.
+    pub fn mark(
+        &mut self,
+        now: Time,
+        caller: Caller,
+        epoch: Epoch,
+        name: u128,
+    ) -> (Result<Sequence, Refusal>, Vec<Effect>) {
+        self.context.now = self.context.now.max(now);
+        let leased = self.is_leased(epoch);
+        let uncommitted_max = self.context.settings.uncommitted_max;
+        let marked = match self.replicas.get_mut(&epoch).filter(|replica| replica.is_head()) {
+            None => Err(Refusal::Unavailable("this node is not the head of that epoch")),
+            Some(replica) if replica.is_wedged() => Err(Refusal::Unavailable(CHANGING)),
+            Some(_) if !leased => Err(Refusal::Unavailable(NO_LEASE)),
+            Some(replica) if replica.is_full(uncommitted_max) => Err(Refusal::Overloaded),
+            Some(replica) => Ok(replica.mark(&mut self.context, caller, name, leased)),
+        };
+        (marked, std::mem::take(&mut self.context.effects))
+    }
+
     /// How a read of this key is to be answered.
     pub fn read(&mut self, now: Time, caller: Caller, id: Id, key: &Key) -> Read {
         self.context.now = self.context.now.max(now);
@@ -275,10 +308,10 @@ impl Member {
             return Read::Elsewhere(candidates);
         };
         if replica.is_wedged() {
-            return Read::Unavailable("the chain is changing");
+            return Read::Unavailable(CHANGING);
         }
         if !leased {
-            return Read::Unavailable("this node has no lease: it does not reach the cluster's majority");
+            return Read::Unavailable(NO_LEASE);
         }
         if replica.is_tail() {
             if replica.is_dirty(key) {
@@ -292,7 +325,7 @@ impl Member {
         }
         match replica.tail() {
             Some(tail) => Read::Ask(tail.clone()),
-            None => Read::Unavailable("the chain is changing"),
+            None => Read::Unavailable(CHANGING),
         }
     }
 
@@ -440,6 +473,7 @@ impl Member {
     }
 
     fn beaten(&mut self, sent: Time, beat: Beat) {
+        self.beaten_at = self.context.now;
         if let Some(view) = beat.view {
             self.adopt(&view);
         }

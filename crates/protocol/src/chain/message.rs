@@ -59,6 +59,8 @@ pub enum Action {
     Write(Write),
     /// Results of writes that were first sent below this view are forgotten, and such writes are refused from now on.
     Floor(u64),
+    /// Nothing: every replica looks at its copy as it is here, behind all writes before and in front of all behind.
+    Mark(u128),
 }
 
 /// An entry of a range's log.
@@ -75,7 +77,7 @@ impl LogEntry {
     pub fn write(&self) -> Option<&Write> {
         match &self.action {
             Action::Write(write) => Some(write),
-            Action::Floor(_) => None,
+            Action::Floor(_) | Action::Mark(_) => None,
         }
     }
 

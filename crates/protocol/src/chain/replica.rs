@@ -351,6 +351,21 @@ impl Replica {
         self.advance(context, leased);
     }
 
+    /// Puts a mark into the log; the caller is told when it is committed. Gives its place.
+    pub(super) fn mark(
+        &mut self,
+        context: &mut Context,
+        caller: Caller,
+        name: u128,
+        leased: bool,
+    ) -> Sequence {
+        let sequence = self.last.next();
+        self.readers.push((sequence, caller));
+        self.append(context, vec![Arc::new(LogEntry { sequence, action: Action::Mark(name) })]);
+        self.advance(context, leased);
+        sequence
+    }
+
     /// Takes entries that are the next ones.
     fn append(&mut self, context: &mut Context, entries: Vec<Arc<LogEntry>>) {
         let mut forgotten = Vec::new();
@@ -371,6 +386,7 @@ impl Replica {
                     }
                 }
                 Action::Floor(floor) => forgotten.extend(self.results.raise(*floor)),
+                Action::Mark(_) => {}
             }
             self.log_bytes += entry.size();
             self.log.push_back(Arc::clone(entry));

@@ -183,7 +183,30 @@ pub struct View {
     pub losses: Vec<(Epoch, Range)>,
 }
 
+/// Views of one generation of the coordinator's group, at most.
+const GENERATION: u64 = 1_000_000_000_000;
+/// A rebuilt view leaves the rest of so many epochs out.
+const EPOCHS: u64 = 1_000_000_000;
+
 impl View {
+    /// How often the coordinator's group was rebuilt from one node's view before this one.
+    pub fn generation(&self) -> u64 {
+        self.index / GENERATION
+    }
+
+    /// The first view of a group that is rebuilt from this one, because the quorum is lost. Views that followed this one
+    /// may have been agreed on and be lost: every view of a later generation is newer than all of them, and none of
+    /// their epochs is given out again.
+    #[must_use]
+    pub fn rebuilt(&self) -> View {
+        let next = |number: u64, step: u64| (number / step).saturating_add(1).saturating_mul(step);
+        View {
+            index: next(self.index, GENERATION),
+            next_epoch: Epoch(next(self.next_epoch.0, EPOCHS)),
+            ..self.clone()
+        }
+    }
+
     /// A cluster of one node, which serves the whole ring.
     pub fn first(
         space: Space,
@@ -301,5 +324,25 @@ impl View {
             && begin.low == first.low
             && end.high == last.high
             && parts.iter().all(inside)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peer::Address;
+
+    #[test]
+    fn a_rebuilt_view_is_newer_than_all_that_may_be_lost_and_gives_out_none_of_their_epochs() {
+        let me = Peer::new(Id::from_u128(7), Address::new("a:1"));
+        let first = View::first(Space::default(), Replication::default(), StoreId(1), Incarnation(1), &me);
+        let lost = View { index: first.index + 100_000, next_epoch: Epoch(300_000), ..first.clone() };
+        let rebuilt = first.rebuilt();
+        assert_eq!((first.generation(), lost.generation(), rebuilt.generation()), (0, 0, 1));
+        assert!(rebuilt.index > lost.index && rebuilt.next_epoch > lost.next_epoch);
+        assert_eq!((&rebuilt.members, &rebuilt.ranges), (&first.members, &first.ranges));
+        let again = View { index: rebuilt.index + 5, ..rebuilt.clone() }.rebuilt();
+        assert_eq!(again.generation(), 2);
+        assert!(again.next_epoch > rebuilt.next_epoch);
     }
 }

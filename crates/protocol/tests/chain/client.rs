@@ -24,12 +24,14 @@ pub(crate) enum Wish {
         /// What was acknowledged when it was asked for first.
         least: Option<Version>,
     },
+    Mark(Key),
 }
 
 impl fmt::Display for Wish {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Wish::Read { key, .. } => write!(f, "get {}", words::key(key)),
+            Wish::Mark(key) => write!(f, "mark the range of {}", words::key(key)),
             Wish::Write { key, operation, by } => {
                 let key = words::key(key);
                 match operation {
@@ -63,6 +65,21 @@ impl World {
         let request = WriteRequest { id: key.id(space), key: key.clone(), operation, by };
         let (taken, effects) = life.member.write(now, caller, request, current);
         if let Err(refusal) = taken {
+            self.client_of(caller);
+            self.report.change(address, format!("{wish}: {}", words::refusal(&refusal)));
+        }
+        self.carry_out(address, effects, &mut VecDeque::new());
+    }
+
+    pub(crate) fn mark(&mut self, address: &Address, key: &Key) {
+        let (now, space) = (self.now, self.settings.space);
+        let wish = Wish::Mark(key.clone());
+        self.report.event(address, &wish);
+        let caller = self.client(address, wish.clone());
+        let Some(life) = self.life_mut(address) else { return self.report.effect("no answer") };
+        let epoch = life.member.replica_of(key.id(space)).map(chordata_protocol::chain::Replica::epoch);
+        let (marked, effects) = life.member.mark(now, caller, epoch.unwrap_or_default(), 7);
+        if let Err(refusal) = marked {
             self.client_of(caller);
             self.report.change(address, format!("{wish}: {}", words::refusal(&refusal)));
         }
@@ -115,6 +132,7 @@ impl World {
         let Some((address, wish)) = self.client_of(caller) else { return };
         match (&wish, reply) {
             (Wish::Read { .. }, _) => self.read(&address, wish),
+            (Wish::Mark(_), _) => self.report.change(&address, format!("{wish}: it is in the log")),
             (Wish::Write { key, by, .. }, Reply::Done { outcome, at }) => {
                 match outcome {
                     Outcome::Written(version) => self.oracle.acknowledged(key, *version),

@@ -213,6 +213,8 @@ pub(crate) enum Command {
     },
     /// Reads a value, at this node.
     Get(Name, KeyName),
+    /// Puts a mark into the log of the range of a key, at this node.
+    Mark(Name, KeyName),
 
     /// Prints replicas as a table.
     State(#[arg(optional)] Vec<Name>),

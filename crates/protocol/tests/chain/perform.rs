@@ -106,7 +106,11 @@ impl World {
                 self.life_mut(node).ok_or("it is down")?.engine.damage(space, key);
                 self.event(node, Event::Damaged(key.id(space)), "finds a damaged record");
             }
-            Command::Put { .. } | Command::Delete(..) | Command::Cas { .. } | Command::Get(..) => {
+            Command::Put { .. }
+            | Command::Delete(..)
+            | Command::Cas { .. }
+            | Command::Get(..)
+            | Command::Mark(..) => {
                 self.ask_as_client(command);
             }
             Command::State(_) | Command::View | Command::Keys(_) | Command::Disk(_) | Command::Check => {
@@ -267,6 +271,7 @@ impl World {
                 let key: Key = key.clone();
                 self.get(node, &key);
             }
+            Command::Mark(Name(node), KeyName(key)) => self.mark(node, key),
             _ => {}
         }
     }

@@ -96,6 +96,7 @@ pub(crate) fn log(entries: &[Arc<LogEntry>]) -> String {
                 Mutation::Nothing => format!("{} as it is", key(&write.key)),
             },
             Action::Floor(floor) => format!("forget results from before view {floor}"),
+            Action::Mark(name) => format!("mark {name}"),
         };
         format!("{:?} {what}", entry.sequence)
     });
