@@ -117,7 +117,7 @@ fn a_missing_replica_is_a_problem_and_no_cluster_is_exit_code_4() {
 
 #[test]
 fn without_chains_ring_and_ranges_are_checked() {
-    let ring = Ring::start(3);
+    let ring = Ring::single(3);
     ring.run(&["audit"]).exits(0).says("sound: 3 ranges; this cluster keeps one copy of each key");
     let json = ring.run(&["--json", "audit"]).exits(0).json();
     assert_eq!((json["replicated"].as_bool(), json["keys_compared"].as_u64()), (Some(false), Some(0)));

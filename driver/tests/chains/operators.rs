@@ -50,7 +50,7 @@ fn losses_are_accepted_by_an_operator_and_told_for_ever_after() {
 
 #[test]
 fn clusters_without_replicas_have_nothing_to_forget_or_recover() {
-    let ring = Ring::start(1);
+    let ring = Ring::single(1);
     ring.run(&["recover", "--yes"]).exits(2).remarks("one copy of each key");
     ring.run(&["recover", "--quorum", "--yes"]).exits(2).remarks("one copy of each key");
     ring.run(&["forget", "127.0.0.1:1", "--yes"]).exits(2).remarks("one copy of each key");

@@ -45,7 +45,7 @@ fn each_replica_says_what_it_has_of_a_key() {
 
 #[test]
 fn without_chains_the_one_copy_is_shown() {
-    let ring = Ring::start(2);
+    let ring = Ring::single(2);
     ring.run(&["put", "Berlin", "1"]).exits(0);
     ring.run(&["lookup", "Berlin", "--replicas"]).exits(0).says("owner").says("one copy of each key");
 }

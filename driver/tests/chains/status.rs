@@ -52,7 +52,7 @@ fn a_dead_replica_is_told_with_what_it_held_and_what_can_be_done() {
 
 #[test]
 fn a_cluster_of_single_copies_has_no_chains_to_show() {
-    let ring = Ring::start(1);
+    let ring = Ring::single(1);
     let json = ring.run(&["--json", "status"]).exits(0).json();
     assert!(json["chains"].is_null() && json["nodes"][0]["roles"].is_null());
 }

@@ -16,7 +16,7 @@ fn a_wrong_inventory_is_exit_code_2_with_the_place_and_the_reason() {
         (
             "[cluster]\nconsistency = \"chian\"\n[[host]]\nname = \"a\"\n",
             "ring.toml:2:15",
-            "`consistency` is `single` or `chain`",
+            "`consistency` is `single`, `chain` or `eventual`",
         ),
         (
             "[cluster]\nconsistency = \"chain\"\nreplication = 17\n[[host]]\nname = \"a\"\n",
@@ -28,7 +28,11 @@ fn a_wrong_inventory_is_exit_code_2_with_the_place_and_the_reason() {
             "ring.toml:3:14",
             "`memory`, `interval` or `sync`",
         ),
-        ("[cluster]\nreplication = 3\n[[host]]\nname = \"a\"\n", "ring.toml:2:15", "consistency = \"chain\""),
+        (
+            "[cluster]\nconsistency = \"single\"\nreplication = 3\n[[host]]\nname = \"a\"\n",
+            "ring.toml:3:15",
+            "consistency = \"chain\"",
+        ),
         ("[cluster]\nreplicas = 3\n[[host]]\nname = \"a\"\n", "ring.toml:2:1", "did you mean `replication`?"),
         ("[defaults]\ndurability = \"sync\"\n[[host]]\nname = \"a\"\n", "ring.toml:2:1", "in [cluster]"),
         (

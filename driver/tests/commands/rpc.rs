@@ -11,7 +11,7 @@ fn call(ring: &Ring, arguments: &[&str]) -> Json {
 
 #[test]
 fn the_seven_methods_that_name_the_system() {
-    let ring = Ring::start(3);
+    let ring = Ring::single(3);
     assert_eq!(call(&ring, &["update_numbers"])["count"], 3);
     let refresh = call(&ring, &["update_finger_table"]);
     assert_eq!((refresh["nodes"].as_u64(), refresh["refreshed"].as_u64()), (Some(3), Some(3)));

@@ -93,7 +93,8 @@ fn impossible_demos_are_refused_before_anything_starts() {
     ] {
         run(home.path(), arguments).exits(2);
     }
-    run(home.path(), &["demo", "--replication", "2"]).exits(2).remarks("--consistency chain");
+    let single = ["demo", "--consistency", "single", "--replication", "2"];
+    run(home.path(), &single).exits(2).remarks("--consistency single keeps one");
     std::fs::write(home.path().join("bad.txt"), "put a\n").unwrap();
     let ran = run(home.path(), &["demo", "--input", "bad.txt"]).exits(2).remarks("bad.txt:1:6");
     assert_eq!(pids(&ran.err), [0; 0]);

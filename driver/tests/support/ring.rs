@@ -95,6 +95,11 @@ impl Ring {
         Ring::start_with(count, &[])
     }
 
+    /// The same, with one copy of each key.
+    pub(crate) fn single(count: usize) -> Ring {
+        Ring::start_with(count, &["--consistency", "single"])
+    }
+
     /// The same with more arguments for each server.
     pub(crate) fn start_with(count: usize, more: &[&str]) -> Ring {
         let home = tempfile::tempdir().unwrap();
