@@ -48,6 +48,12 @@ impl HandOff {
         *self = HandOff { fresh: true, ..HandOff::default() };
     }
 
+    /// Another node is told that this key is here: it may drop its own copy for that, so this one must not be dropped on
+    /// the strength of what others said before.
+    pub(super) fn vouched_for(&mut self, key: &Key) {
+        self.page.retain(|(mine, _)| mine != key);
+    }
+
     pub(super) fn is_swept(&self) -> bool {
         self.drained
     }

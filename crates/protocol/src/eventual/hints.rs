@@ -132,7 +132,10 @@ impl Eventual {
         stored: bool,
         data: &dyn Data,
     ) {
-        let Some(peer) = self.peers.get_mut(&store) else { return };
+        let Some(peer) = self.peers.get_mut(&store) else {
+            // It was forgotten meanwhile: whether it has it does not matter to anybody any more.
+            return sent.iter().for_each(|(key, _)| self.copy_missed(store, key));
+        };
         peer.busy = false;
         if !stored {
             return self.undelivered(store, sent, hinted);

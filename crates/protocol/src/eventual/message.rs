@@ -67,6 +67,8 @@ pub enum Response {
     Copied,
     /// To read.
     Held(Option<Stamped>),
+    /// To read: nothing is here, but the node has not compared with another replica yet, or is none.
+    Unfilled,
     /// To fetch.
     Fetched {
         /// Those of the keys that are here.

@@ -7,6 +7,7 @@ use super::clock::Tick;
 use super::event::{Caller, ClientError, Outcome};
 use super::message::{Request, Response, is_content};
 use super::{Data, Durability, Eventual, Stamped, StoreId};
+use crate::id::Id;
 use crate::key::{Key, Operation, Value, Version};
 
 /// Writes that wait for a bound of the clock.
@@ -44,15 +45,15 @@ pub(super) struct Read {
     key: Key,
     wanted: usize,
     answered: usize,
-    /// This node's copy counts if too few others answer: it may be old.
-    fallback: bool,
+    /// Replicas, perhaps this one, that may lack what others have: they count if too few others answer.
+    fallback: usize,
     newest: Option<Stamped>,
     versions: BTreeMap<StoreId, Option<Stamped>>,
     open: BTreeSet<StoreId>,
 }
 
 impl Eventual {
-    fn check(&mut self, key: &Key, acks: usize, seen: Option<Version>) -> Result<(), ClientError> {
+    fn check(&mut self, key: &Key, acks: usize) -> Result<(), ClientError> {
         if self.barred {
             return Err(ClientError::Barred);
         }
@@ -62,6 +63,11 @@ impl Eventual {
         if acks > possible {
             return Err(ClientError::TooManyAcks { wanted: acks, possible });
         }
+        Ok(())
+    }
+
+    /// Takes note of the highest version that a client has seen.
+    fn observe_client(&mut self, seen: Option<Version>) -> Result<(), ClientError> {
         if let Some(seen) = seen {
             self.clock.admit(seen, self.wall_ms)?;
             self.clock.observe(seen);
@@ -86,7 +92,8 @@ impl Eventual {
         if let Some(value) = &value {
             value.check()?;
         }
-        self.check(&key, acks, seen)?;
+        self.check(&key, acks)?;
+        self.observe_client(seen)?;
         if self.writes.len() >= WRITES_MAX || self.parked.len() >= PARKED_MAX {
             return Err(ClientError::Busy);
         }
@@ -174,13 +181,15 @@ impl Eventual {
         seen: Option<Version>,
         data: &dyn Data,
     ) -> Result<(), ClientError> {
-        self.check(&key, acks, seen)?;
+        self.check(&key, acks)?;
+        // A clock that is wrong elsewhere is no reason not to answer a read.
+        let _ = self.observe_client(seen);
         let (id, wanted) = (key.id(self.settings.space), acks.max(1));
         let others = self.others(id);
         let newest = self.held(&key, data);
         let replica = self.is_replica(self.me, id);
         // A new replica that has not compared with another yet does not know that there is nothing.
-        let filled = newest.is_some() || self.filled.iter().any(|arc| arc.contains(id)) || others.is_empty();
+        let filled = newest.is_some() || self.is_filled(id) || others.is_empty();
         let answered = usize::from(replica && filled);
         let mut waiting = Some(caller);
         if answered >= wanted {
@@ -198,13 +207,18 @@ impl Eventual {
             let why = Call::Read { read: number, from: *store };
             self.call(*store, Request::Read(key.clone()), why);
         }
-        let fallback = replica && !filled;
+        let fallback = usize::from(replica && !filled);
         let open = others.into_iter().collect();
         let versions = BTreeMap::new();
         let read = Read { caller: waiting, key, wanted, answered, fallback, newest, versions, open };
         self.reads.insert(number, read);
         self.settle_read(number, data);
         Ok(())
+    }
+
+    /// Has this node compared what holds this identifier with another replica?
+    pub(super) fn is_filled(&self, id: Id) -> bool {
+        self.filled.iter().any(|arc| arc.contains(id))
     }
 
     fn draws_repair(&mut self) -> bool {
@@ -223,12 +237,14 @@ impl Eventual {
         read.open.remove(&from);
         let possible =
             |held: &Option<Stamped>| held.as_ref().is_none_or(|held| is_content(space, &read.key, held));
-        if let Some(Response::Held(held)) = response
-            && possible(&held)
-        {
-            read.answered += 1;
-            read.newest = read.newest.take().max(held.clone());
-            read.versions.insert(from, held);
+        match response {
+            Some(Response::Held(held)) if possible(&held) => {
+                read.answered += 1;
+                read.newest = read.newest.take().max(held.clone());
+                read.versions.insert(from, held);
+            }
+            Some(Response::Unfilled) => read.fallback += 1,
+            _ => {}
         }
         self.settle_read(number, data);
     }
@@ -236,7 +252,7 @@ impl Eventual {
     fn settle_read(&mut self, number: u64, data: &dyn Data) {
         let Some(read) = self.reads.get_mut(&number) else { return };
         let complete = read.open.is_empty();
-        let answered = read.answered + usize::from(complete && read.fallback);
+        let answered = read.answered + if complete { read.fallback } else { 0 };
         let enough = answered >= read.wanted;
         if let Some(caller) = read.caller.take_if(|_| enough || complete) {
             let result = if enough {

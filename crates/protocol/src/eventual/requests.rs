@@ -18,6 +18,7 @@ impl Eventual {
         }
         match request {
             Request::Copy { entries, durable } => {
+                entries.iter().for_each(|(key, _)| self.handoff.vouched_for(key));
                 let dropped = self.merge(entries, data);
                 self.tell_dropped(from, dropped);
                 if durable || self.settings.durability == Durability::Sync {
@@ -26,7 +27,7 @@ impl Eventual {
                     self.answer(caller, Response::Copied);
                 }
             }
-            Request::Read(key) => self.answer(caller, Response::Held(self.held(&key, data))),
+            Request::Read(key) => self.answer(caller, self.read_for_other(&key, data)),
             Request::Fetch(keys) => self.answer(caller, self.fetch(&keys, data)),
             Request::Offer(items) => {
                 let offered = self.offer(from, items, data);
@@ -46,6 +47,14 @@ impl Eventual {
         self.effects.push(Effect::Answer { caller, response });
     }
 
+    /// That there is nothing says only who has compared with another replica; or is the only one.
+    fn read_for_other(&self, key: &Key, data: &dyn Data) -> Response {
+        let held = self.held(key, data);
+        let id = key.id(self.settings.space);
+        let knows = self.is_replica(self.me, id) && (self.is_filled(id) || self.others(id).is_empty());
+        if held.is_some() || knows { Response::Held(held) } else { Response::Unfilled }
+    }
+
     fn fetch(&self, keys: &[Key], data: &dyn Data) -> Response {
         let found = keys.iter().map(|key| (key.clone(), self.held(key, data)));
         let found = fitting(found, |(key, held)| key.size() + held.as_ref().map_or(0, Stamped::size));
@@ -60,8 +69,12 @@ impl Eventual {
         for (key, version) in items {
             match self.version(&key, data) {
                 _ if self.collector.is_dropped(&key, version) => dropped.push(key),
-                Some(mine) if mine > version => newer.push(key),
-                Some(mine) if mine == version => {}
+                Some(mine) if mine >= version => {
+                    self.handoff.vouched_for(&key);
+                    if mine > version {
+                        newer.push(key);
+                    }
+                }
                 Some(_) | None => wanted.push(key),
             }
         }

@@ -11,7 +11,7 @@
 //! each replica, hundreds of them, can make their sums equal. Who can do that is a member of the cluster and could
 //! just as well lie about the digest. Clients cannot: what they write goes to all replicas.
 
-use std::ops::{Add, AddAssign};
+use std::ops::{Add, AddAssign, Sub};
 
 use serde::{Deserialize, Serialize};
 
@@ -80,6 +80,16 @@ impl Add for Digest {
     fn add(mut self, other: Digest) -> Digest {
         self += other;
         self
+    }
+}
+
+impl Sub for Digest {
+    type Output = Digest;
+
+    /// Without a part of it.
+    fn sub(self, part: Digest) -> Digest {
+        assert!(self.count >= part.count, "only a part of a digest is taken out of it");
+        Digest { count: self.count - part.count, sum: self.sum.wrapping_sub(part.sum) }
     }
 }
 

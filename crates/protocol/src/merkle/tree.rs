@@ -83,6 +83,23 @@ impl Tree {
         page.buckets[(bucket % PAGE_BUCKETS) as usize].remove(hash);
     }
 
+    /// Nothing is known any more of the bucket that an identifier is in: which one that is, for the caller to scan and
+    /// insert again.
+    pub fn reset(&mut self, id: Id) -> Range {
+        let bucket = self.bucket(id);
+        let range = Range {
+            low: self.bucket_end_of(self.before(bucket)),
+            high: self.bucket_end_of(bucket),
+        };
+        let slot = self.pages.get_mut((bucket >> PAGE_BITS) as usize);
+        if let Some(page) = slot.and_then(Option::as_mut) {
+            let digest = std::mem::take(&mut page.buckets[(bucket % PAGE_BUCKETS) as usize]);
+            page.total = page.total - digest;
+            self.total = self.total - digest;
+        }
+        range
+    }
+
     /// The digest of the whole buckets of a range, and the stretches at its ends that the caller must scan and add.
     pub fn parts(&self, range: Range) -> Parts {
         let mut parts = Parts::default();
@@ -207,6 +224,23 @@ mod tests {
                 assert!(tree.is_start(space.next(end)));
             }
         }
+    }
+
+    #[test]
+    fn a_bucket_is_forgotten_alone() {
+        let space = Space::new(8).unwrap();
+        let mut tree = Tree::new(space);
+        let records = [(3, 10), (4, 20), (4, 30), (200, 40)];
+        for (id, hash) in records {
+            tree.insert(Id::from_u128(id), RecordHash(hash));
+        }
+        let range = tree.reset(Id::from_u128(4));
+        assert_eq!(range, Range { low: Id::from_u128(3), high: Id::from_u128(4) });
+        let mut other = Tree::new(space);
+        other.insert(Id::from_u128(3), RecordHash(10));
+        other.insert(Id::from_u128(200), RecordHash(40));
+        assert_eq!(tree, other);
+        assert_eq!(Tree::new(space).reset(Id::ZERO).low, Id::from_u128(255), "of an empty one, too");
     }
 
     #[test]
