@@ -80,11 +80,13 @@ scripts! {
     damaged_record
     depart_and_merge
     deposed_leader
+    empty_range_power_cut
     forgotten_store
     head_dies
     join_splits
     late_grant
     late_heartbeat
+    late_report
     leader_changes_in_prepare
     link_is_cut
     link_stays_cut
@@ -102,6 +104,7 @@ scripts! {
     proposal_lost
     reads_at_the_tail
     recover_with_loss
+    reopened_twice
     restart_alone
     sent_twice
     slow_disk_in_a_change

@@ -321,17 +321,24 @@ impl View {
 
     fn reopen(&mut self, epoch: Epoch, link: Link, base: Sequence, with: Reopened, loss: bool) -> Applied {
         let lives = self.members.get(&link.store).is_some_and(|m| m.incarnation == link.incarnation);
-        let Some(range) = self.ranges.get(&epoch).map(|active| active.range).filter(|_| lives) else {
+        if !lives {
+            return Applied::Stale;
+        }
+        let Some(Active { range, from: earlier, .. }) = self.ranges.remove(&epoch) else {
             return Applied::Stale;
         };
-        self.ranges.remove(&epoch);
         // A change of this range has nothing to start from any more. Its other ranges stay wedged till the next one.
         self.pending.retain(|_, pending| !pending.parents.contains(&epoch));
         let epoch_after = self.take_epoch();
+        // The store may die again before it has stored anything of the new epoch. It is found by what it holds.
+        let from = match with {
+            Reopened::Earlier => earlier,
+            Reopened::Copy | Reopened::Empty => vec![(epoch, base)],
+        };
         let active = Active {
             range,
             base,
-            from: vec![(epoch, base)],
+            from,
             chain: vec![link],
             wedged: false,
             since: self.index,

@@ -83,6 +83,8 @@ struct Term {
     retired: BTreeSet<Epoch>,
     proposals: BTreeMap<Token, (Topic, Time)>,
     levelling: BTreeMap<Epoch, Levelling>,
+    /// The bases of activations that were proposed: such a proposal may be agreed on at any later moment.
+    activating: BTreeMap<Epoch, Vec<Sequence>>,
     /// Changes that an earlier leader began: it may have sent somebody after a log that this one does not count.
     inherited: BTreeSet<Epoch>,
     orders: BTreeMap<StoreId, Vec<LevelOrder>>,
@@ -182,6 +184,7 @@ impl Coordinator {
         let before = std::mem::replace(&mut term.view, Arc::clone(view));
         term.retired.retain(|epoch| view.ranges.contains_key(epoch));
         term.levelling.retain(|change, _| view.pending.contains_key(change));
+        term.activating.retain(|change, _| view.pending.contains_key(change));
         term.granted.retain(|(_, _, epoch), _| view.ranges.contains_key(epoch));
         term.orders.clear();
         term.heard.retain(|store, _| view.members.contains_key(store));
@@ -326,6 +329,9 @@ impl Coordinator {
             Command::Reopen { epoch, .. } => {
                 term.retired.insert(*epoch);
             }
+            Command::Activate { change, bases, .. } => {
+                term.activating.insert(*change, bases.clone());
+            }
             _ => {}
         }
         term.proposals.insert(token, (topic, self.now));
@@ -424,8 +430,11 @@ impl Coordinator {
             .levelling
             .get(&first)
             .is_some_and(|levelling| levelling.bases.iter().zip(&bases).any(|(sent, base)| sent > base));
-        if sent_beyond || term.inherited.contains(&first) {
-            // Somebody may still fetch what is behind the base: only a new change makes that void.
+        // Somebody with a longer log has come back: whoever fetched that would not fit what was proposed.
+        let proposed_other = term.activating.get(&first).is_some_and(|proposed| *proposed != bases);
+        if sent_beyond || proposed_other || term.inherited.contains(&first) {
+            // Somebody may still fetch what is behind the base, or the activation at another base be agreed on: only a
+            // new change makes that void.
             let children = pending.children.iter().map(|child| (child.range, child.chain.clone()));
             return self.prepare(pending.parents.clone(), children.collect());
         }
@@ -536,6 +545,7 @@ impl Term {
             retired: BTreeSet::new(),
             proposals: BTreeMap::new(),
             levelling: BTreeMap::new(),
+            activating: BTreeMap::new(),
             inherited,
             orders: BTreeMap::new(),
             lapsed: BTreeMap::new(),

@@ -584,7 +584,7 @@ impl Member {
                 self.context.effects.push(Effect::Erase(active.range));
                 results = Results::default();
             }
-            (true, Some(Reopened::Copy)) => results = self.kept_results(active),
+            (true, Some(Reopened::Copy | Reopened::Earlier)) => results = self.kept_results(active),
             // The first range of all follows nothing.
             (true, None) => broken = !reached && !active.from.is_empty(),
             (false, _) => {

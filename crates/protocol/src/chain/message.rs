@@ -97,7 +97,7 @@ impl LogEntry {
 pub enum Copy {
     /// It serves: everything up to its last sequence.
     Serving,
-    /// It is being filled.
+    /// It is being filled; or it serves nothing yet, and it is not on disk that it is held.
     Syncing,
     /// It has been filled, and has everything up to its last sequence.
     Synced,

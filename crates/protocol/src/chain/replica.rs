@@ -265,8 +265,12 @@ impl Replica {
 
     /// What it says to the leader.
     pub(super) fn report(&self) -> Report {
+        // How far the log is on disk tells this only of a log that goes farther than nothing.
+        let unheld = self.holding.is_some() && self.wedged.is_some() && self.last == Sequence(0);
         let copy = if self.broken {
             Copy::Broken
+        } else if self.is_serving() && unheld {
+            Copy::Syncing
         } else if self.is_serving() && self.damaged {
             Copy::Damaged
         } else if self.is_serving() {

@@ -97,7 +97,8 @@ pub struct Active {
     pub range: Range,
     /// Where its log begins: all serving links have everything up to there.
     pub base: Sequence,
-    /// The epochs that it followed, and how far the log of each goes: that much of them was committed.
+    /// The epochs that it followed, and how far the log of each goes: that much of them was committed. An epoch in
+    /// which nothing was stored before it was reopened is passed over: what its stores hold are those that it followed.
     pub from: Vec<(Epoch, Sequence)>,
     /// Serving links first, the head at the front; then syncing ones.
     pub chain: Vec<Link>,
@@ -112,10 +113,13 @@ pub struct Active {
 /// With what a range is opened again of which nobody was left.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Reopened {
-    /// What the store held of an earlier epoch.
+    /// What the store held of the epoch that was the last one.
     Copy,
     /// Nothing: all is lost.
     Empty,
+    /// What the store held of the epochs that the last one had followed: of the last one nothing was stored there, so
+    /// nothing was committed in it.
+    Earlier,
 }
 
 impl Active {

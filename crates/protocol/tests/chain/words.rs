@@ -257,6 +257,7 @@ pub(crate) fn command(command: &Command) -> String {
             let with = match with {
                 Reopened::Copy => "from",
                 Reopened::Empty => "empty at",
+                Reopened::Earlier => "with what came before it from",
             };
             format!("reopen {epoch:?} {with} {} at {base:?}{loss}", life(*who, *incarnation))
         }

@@ -63,6 +63,10 @@ fn members(world: &World, view: &View) -> Found {
 fn equal(world: &World, range: Range, serving: &[StoreId]) -> Found {
     for store in serving {
         let Some(node) = world.nodes.iter().find(|node| node.store == *store) else { continue };
+        let mut damaged = node.disk.seen.engine.damaged().filter(|(id, _)| range.contains(*id));
+        if let Some((_, key)) = damaged.next() {
+            return Err(format!("{} cannot read {key}", node.address));
+        }
         if let Some(what) = content::difference(&node.disk.seen.engine, &world.witness.model, range) {
             return Err(format!("{} {what}", node.address));
         }

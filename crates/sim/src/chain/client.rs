@@ -406,6 +406,7 @@ impl World {
             Known::Unknown => "operation unknown",
         };
         self.counters.count(name);
+        let known = self.saboteur.outcome(&running.kind, running.recorded as u64, known);
         if running.sendings > 1 && matches!(known, Known::Done(_)) && running.maybe {
             self.counters.count("done after a retry");
         }

@@ -12,7 +12,7 @@ use chordata_protocol::chain::{Epoch, Sequence, View};
 use chordata_protocol::key::Entry;
 use chordata_protocol::replication::Durability;
 use chordata_protocol::ring::Token;
-use chordata_protocol::{Range, Record, Space, Version};
+use chordata_protocol::{Id, Key, Range, Record, Space, Version};
 use chordata_store::Change;
 
 use super::table::Table;
@@ -205,6 +205,22 @@ impl Disk {
             self.durable.apply(self.space, &step);
             self.synced += 1;
         }
+    }
+
+    /// Other bytes are in the place of a record that is on disk. False: it is not.
+    pub fn damage(&mut self, id: Id, key: &Key) -> bool {
+        let (seen, durable) = (self.seen.engine.version(id, key), self.durable.engine.version(id, key));
+        let there = durable.is_some() && seen == durable && !self.durable.engine.is_damaged(id, key);
+        if there {
+            self.seen.engine.damage(id, key);
+            self.durable.engine.damage(id, key);
+        }
+        there
+    }
+
+    /// Is there a record that cannot be read?
+    pub fn is_damaged(&self) -> bool {
+        self.seen.engine.damaged().next().is_some()
     }
 
     /// The process ends without notice.

@@ -1,5 +1,6 @@
 //! What goes wrong, by lot: crashes and pauses by role, cuts of every kind, losses, wiped disks, power cuts, joins,
-//! departures, changes of the leader, also in the middle of a change of chains.
+//! departures, changes of the leader, also in the middle of a change of chains; and records that cannot be read any
+//! more.
 //!
 //! Some faults destroy data for ever (a wiped disk, a forgotten member; without `sync` every crash). They are only done
 //! while each range that the node serves has another serving replica that is alive, and while a majority of the voters
@@ -9,12 +10,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use chordata_protocol::Id;
 use chordata_protocol::chain::{Command, StoreId};
 use chordata_protocol::replication::Durability;
 
 use super::group::Origin;
 use super::node::State;
 use super::queue::Item;
+use super::sabotage::Sabotage;
 use super::shape::Shape;
 use super::world::World;
 
@@ -22,6 +25,8 @@ use super::world::World;
 const MEMBERS_MIN: usize = 4;
 /// Longest sync of a slow disk, in microseconds.
 const SLOW_SYNC_US: u64 = 400_000;
+/// How often everything that is stored is read.
+const PATROL: Duration = Duration::from_millis(1000);
 
 /// What is wrong at the moment.
 #[derive(Debug, Default)]
@@ -45,10 +50,14 @@ impl Faults {
 impl World {
     /// Things begin to go wrong.
     pub fn begin_faults(&mut self) {
+        if self.saboteur.does(Sabotage::Peace) {
+            return;
+        }
         self.faults.active = true;
         self.network.loss = self.shape.loss;
         self.network.duplicated = self.shape.duplicated;
         self.push(Duration::from_millis(100), Item::Disturb);
+        self.push(PATROL, Item::Patrol);
         if self.shape.power_cut {
             let after = Duration::from_millis(self.random.u64(5_000..50_000));
             self.push(after, Item::PowerCut);
@@ -77,7 +86,10 @@ impl World {
         let (low, high) = self.shape.pace_ms;
         let pause = Duration::from_millis(self.random.u64(low..=high));
         self.push(pause, Item::Disturb);
-        let done = match self.random.u8(..32) {
+        if self.heals() {
+            return;
+        }
+        let done = match self.random.u8(..40) {
             0..=6 => self.crash_by_role(),
             7..=11 => self.pause_by_role(),
             12..=14 => self.cut_neighbours(),
@@ -90,6 +102,7 @@ impl World {
             25 => self.wipe(),
             26 => self.forget(),
             27 | 28 => self.add(),
+            32.. => self.damage(),
             _ => self.leave(),
         };
         if let Some(name) = done {
@@ -144,7 +157,7 @@ impl World {
         }
     }
 
-    /// Does everything that this node serves have another living replica, and the group its majority?
+    /// Does everything that this node serves have another living replica that can be read, and the group its majority?
     fn can_be_destroyed(&self, slot: usize) -> bool {
         let view = self.group.newest();
         let store = self.nodes[slot].store;
@@ -153,7 +166,8 @@ impl World {
                 link.store != store
                     && self
                         .slot_of(link.store)
-                        .is_some_and(|other| self.nodes[other].is_alive_as(link.store, link.incarnation))
+                        .map(|other| &self.nodes[other])
+                        .is_some_and(|n| n.is_alive_as(link.store, link.incarnation) && !n.disk.is_damaged())
             });
             let mine = active.chain.iter().any(|link| link.store == store);
             !mine || (other && view.change_of(*epoch).is_none())
@@ -211,6 +225,10 @@ impl World {
     /// Everything is switched off, and comes back.
     pub(super) fn power_cut(&mut self) {
         if !self.faults.active {
+            return;
+        }
+        if self.heals() {
+            self.push(PATROL, Item::PowerCut);
             return;
         }
         self.count_fault("power cut");
@@ -329,7 +347,7 @@ impl World {
     /// Something happens in the middle of a change of chains.
     pub(super) fn disturb_proposal(&mut self, leader: usize, command: &Command) {
         let Command::Prepare { children, .. } = command else { return };
-        if !self.faults.active || self.random.f64() >= self.shape.at_prepare {
+        if !self.faults.active || self.heals() || self.random.f64() >= self.shape.at_prepare {
             return;
         }
         let links: Vec<StoreId> =
@@ -353,6 +371,55 @@ impl World {
                 self.count_fault("replica paused in a change");
             }
             (_, None) => {}
+        }
+    }
+
+    /// Is there a record which is to be fetched again? Nothing else goes wrong meanwhile: a range whose other replicas go
+    /// then is left with a copy that nobody can be filled from.
+    fn heals(&self) -> bool {
+        self.nodes.iter().any(|node| node.process.is_some() && node.disk.is_damaged())
+    }
+
+    /// A record cannot be read any more at one replica, while everything else is well. Half of the time it is noticed at
+    /// once, else when it is used, or when everything is read.
+    fn damage(&mut self) -> Option<&'static str> {
+        let running = self.running();
+        let slot = self.any(&running)?;
+        let busy = self.shape.hot_keys + self.shape.plain_keys;
+        let among = if self.random.bool() || self.saboteur.does(Sabotage::ServesDamage) {
+            busy
+        } else {
+            self.subjects.len()
+        };
+        let subject = self.subjects[self.random.usize(..among)].clone();
+        let store = self.nodes[slot].store;
+        let (_, active) = self.group.newest().range_of(subject.id)?;
+        let serves = active.serving().any(|link| link.store == store);
+        let calm = self.network.is_whole() && self.network.loss <= self.shape.loss;
+        let calm = calm && self.nodes.iter().all(|node| node.paused_until.is_none());
+        if !serves
+            || !calm
+            || !self.can_be_destroyed(slot)
+            || !self.nodes[slot].disk.damage(subject.id, &subject.key)
+        {
+            return None;
+        }
+        if self.random.bool() {
+            self.notice_damage(slot, subject.id);
+        }
+        Some("record damaged")
+    }
+
+    /// Everything is read everywhere, again and again: what is damaged is noticed.
+    pub(super) fn patrol(&mut self) {
+        self.push(PATROL, Item::Patrol);
+        for slot in 0..self.nodes.len() {
+            let damaged: Vec<Id> = self.nodes[slot].disk.seen.engine.damaged().map(|(id, _)| *id).collect();
+            if self.nodes[slot].is_awake() {
+                for id in damaged {
+                    self.notice_damage(slot, id);
+                }
+            }
         }
     }
 

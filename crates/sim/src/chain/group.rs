@@ -286,6 +286,7 @@ impl World {
         let (there, back) = self.round_trip();
         let ready_at = self.now + there + back;
         self.disturb_proposal(slot, &command);
+        let command = self.saboteur.command(command);
         self.group.proposals.push_back(Proposal { slot, life, command, origin, ready_at });
         self.push(there + back, Item::Agree);
     }

@@ -6,6 +6,8 @@
 //! [`witness`] sees everything that is stored, agreed on and answered; the [`invariants`] are checked at those moments,
 //! the [histories](crate::history) of the clients and the [`audit`] at the end.
 //!
+//! [`sabotage`] breaks one thing on purpose, for tests which show that a check finds it.
+//!
 //! There is no ring here: clients know where to ask from the views that they are told.
 
 pub mod audit;
@@ -20,6 +22,7 @@ pub mod node;
 pub mod perform;
 pub mod queue;
 pub mod run;
+pub mod sabotage;
 pub mod shape;
 pub mod table;
 pub mod witness;

@@ -38,6 +38,11 @@ impl Network {
         from == to || !self.cut.contains(&(from, to))
     }
 
+    /// Are no cuts there?
+    pub fn is_whole(&self) -> bool {
+        self.cut.is_empty()
+    }
+
     /// In both directions?
     pub fn connects(&self, a: usize, b: usize) -> bool {
         self.reaches(a, b) && self.reaches(b, a)

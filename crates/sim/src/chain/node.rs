@@ -142,18 +142,25 @@ impl Node {
         self.process.is_some() && self.store == store && self.incarnation == incarnation
     }
 
-    /// Starts the process with what the disk has.
-    pub fn start(&mut self, settings: &ChainSettings, peer: Peer, contacts: Vec<Peer>, seed: u64) {
+    /// Starts the process with what the disk has. Members and coordinators are told the same, unless that is sabotaged.
+    pub fn start(
+        &mut self,
+        settings: ChainSettings,
+        leader_settings: ChainSettings,
+        peer: Peer,
+        contacts: Vec<Peer>,
+        seed: u64,
+    ) {
         let kept = Kept {
             view: self.disk.seen.view.clone(),
             holdings: self.disk.seen.holdings.values().cloned().collect(),
             results: self.disk.seen.results.iter().map(|(id, kept)| (*id, *kept)).collect(),
         };
         let (store, incarnation) = (self.store, self.incarnation);
-        let member = Member::new(settings.clone(), store, incarnation, peer.clone(), kept, contacts, seed);
+        let member = Member::new(settings, store, incarnation, peer.clone(), kept, contacts, seed);
         self.process = Some(Process {
             member,
-            coordinator: Coordinator::new(settings.clone()),
+            coordinator: Coordinator::new(leader_settings),
             leads: None,
             knows_leader_of: 0,
             beat: 0,

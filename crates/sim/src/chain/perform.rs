@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chordata_protocol::chain::message::{Holding, LogEntry};
 use chordata_protocol::chain::{
     ChainRequest, ChainResponse, Change, Deed, Effect, Epoch, Event, Occasion, Read, Refusal, Reply,
     WriteRequest,
@@ -14,17 +15,28 @@ use chordata_protocol::chain::{
 use chordata_protocol::message::Candidate;
 use chordata_protocol::replication::Durability;
 use chordata_protocol::ring::{Caller, Token};
-use chordata_protocol::{CallError, Key, Range, Version};
+use chordata_protocol::{CallError, Id, Key, Range, Version};
 
 use super::client::{Answer, Asked, Subject};
-use super::disk::Step;
+use super::disk::{ResultId, Step};
 use super::group::Origin;
 use super::invariants::{content, leases, one_epoch};
 use super::network::OUTSIDE;
 use super::node::{Attempt, State, Waiter};
 use super::queue::Item;
+use super::sabotage::Sabotage;
 use super::witness::Life;
 use super::world::World;
+
+/// What a scan finds.
+struct Page {
+    /// Keys with their versions.
+    keys: Vec<(Key, Version)>,
+    /// Is that all?
+    end: bool,
+    /// Keys whose records cannot be read.
+    damaged: Vec<Key>,
+}
 
 impl World {
     fn life_of(&self, slot: usize) -> Life {
@@ -62,22 +74,36 @@ impl World {
             Effect::Answer { caller, response } => self.answer(slot, caller, response),
             Effect::AnswerListed { caller, range, after, last } => {
                 let limit = self.shape.listed_max;
-                let (keys, end) = self.page(slot, range, after, None, limit);
+                let Page { keys, end, damaged } = self.page(slot, range, after, None, limit);
+                if let Some(key) = damaged.first() {
+                    // A list without what cannot be read would make the asker remove it.
+                    let id = key.id(self.settings.space);
+                    self.answer(slot, caller, ChainResponse::NotMine);
+                    return Some(Event::Damaged(id));
+                }
                 self.answer(slot, caller, ChainResponse::Listed { keys, end, last });
             }
             Effect::AnswerFetched { caller, keys, bytes_max } => {
+                let space = self.settings.space;
+                if keys.iter().any(|key| self.is_damaged(slot, key.id(space), key)) {
+                    self.answer(slot, caller, ChainResponse::NotMine);
+                    return None;
+                }
                 let engine = &self.nodes[slot].disk.seen.engine;
-                let entries = engine.read_keys(self.settings.space, keys, bytes_max);
+                let entries = engine.read_keys(space, keys, bytes_max);
                 self.answer(slot, caller, ChainResponse::Fetched(entries));
             }
             Effect::Reply { caller, reply } => self.reply(slot, caller, &reply),
             Effect::Store { entries, forgotten, holding } => {
-                let found = self.witness.stored(self.life_of(slot), &holding, &entries);
-                self.hold(found);
-                self.store(slot, Step::Store { entries, forgotten, holding });
+                return self.store_entries(slot, entries, forgotten, holding);
             }
             Effect::Fill(entries) => {
                 self.counters.count("filled");
+                let space = self.settings.space;
+                let engine = &self.nodes[slot].disk.seen.engine;
+                for _ in entries.iter().filter(|(key, _)| engine.is_damaged(key.id(space), key)) {
+                    self.counters.count("damaged record fetched again");
+                }
                 self.store(slot, Step::Fill(entries));
             }
             Effect::DropResults(range) => self.store(slot, Step::DropResults(range)),
@@ -85,7 +111,9 @@ impl World {
             Effect::Hold { holding, released } => self.store(slot, Step::Hold { holding, released }),
             Effect::Erase(range) => self.store(slot, Step::Erase(range)),
             Effect::List { token, range, after, upto } => {
-                let (keys, _) = self.page(slot, range, after, upto, usize::MAX);
+                let Page { mut keys, damaged, .. } = self.page(slot, range, after, upto, usize::MAX);
+                // What cannot be read is no version at all: it is fetched again.
+                keys.extend(damaged.into_iter().map(|key| (key, Version::default())));
                 return Some(Event::Listed { token, keys });
             }
             Effect::Persist(token) => {
@@ -133,6 +161,26 @@ impl World {
 
     // The disk.
 
+    fn store_entries(
+        &mut self,
+        slot: usize,
+        entries: Vec<Arc<LogEntry>>,
+        forgotten: Vec<ResultId>,
+        holding: Holding,
+    ) -> Option<Event> {
+        let life = self.life_of(slot);
+        let facts = self.witness.epochs.get(&holding.epoch);
+        let head = facts.is_some_and(|facts| facts.serving.first() == Some(&life));
+        let entries = if head { entries } else { self.saboteur.entries(entries) };
+        let found = self.witness.stored(life, &holding, &entries);
+        self.hold(found);
+        let entries = if head { entries } else { self.saboteur.kept(entries) };
+        let (epoch, sequence) = (holding.epoch, holding.last);
+        self.store(slot, Step::Store { entries, forgotten, holding });
+        let sync = self.settings.replication.durability == Durability::Sync;
+        (sync && self.saboteur.does(Sabotage::SkipsSyncs)).then_some(Event::Persisted { epoch, sequence })
+    }
+
     fn store(&mut self, slot: usize, step: Step) {
         if self.nodes[slot].disk.store(step) {
             self.sync(slot);
@@ -170,20 +218,19 @@ impl World {
         self.nodes[slot].disk.durable_token().map(Event::Durable)
     }
 
-    /// Keys and versions of a range behind a key, and whether that is all.
-    fn page(
-        &self,
-        slot: usize,
-        range: Range,
-        after: Option<Key>,
-        upto: Option<Key>,
-        limit: usize,
-    ) -> (Vec<(Key, Version)>, bool) {
+    /// Is the checksum of what this node has of the key wrong?
+    pub(super) fn is_damaged(&self, slot: usize, id: Id, key: &Key) -> bool {
+        let damaged = self.nodes[slot].disk.seen.engine.is_damaged(id, key);
+        damaged && !self.saboteur.does(Sabotage::ServesDamage)
+    }
+
+    /// Keys and versions of a range behind a key.
+    fn page(&self, slot: usize, range: Range, after: Option<Key>, upto: Option<Key>, limit: usize) -> Page {
         let space = self.settings.space;
         let engine = &self.nodes[slot].disk.seen.engine;
         let position = after.map(|key| (key.id(space), key));
         let last = upto.map(|key| (space.distance(range.low, key.id(space)), key));
-        let (mut keys, mut end) = (Vec::new(), true);
+        let mut page = Page { keys: Vec::new(), end: true, damaged: Vec::new() };
         engine.scan(range, position.as_ref(), &mut |id, key, version| {
             let beyond = last.as_ref().is_some_and(|(distance, last)| {
                 let mine = space.distance(range.low, id);
@@ -195,14 +242,18 @@ impl World {
             if beyond {
                 return ControlFlow::Break(());
             }
-            if keys.len() == limit {
-                end = false;
+            if page.keys.len() == limit {
+                page.end = false;
                 return ControlFlow::Break(());
             }
-            keys.push((key, version));
+            if self.is_damaged(slot, id, &key) {
+                page.damaged.push(key);
+            } else {
+                page.keys.push((key, version));
+            }
             ControlFlow::Continue(())
         });
-        (keys, end)
+        page
     }
 
     // Calls between nodes.
@@ -265,7 +316,7 @@ impl World {
         let Some(Waiter::Node { slot: asker, life, token }) = process.waiting.remove(&caller) else { return };
         match self.network.delay(&mut self.random, slot, asker) {
             Some(delay) => {
-                let result = Ok(response);
+                let result = Ok(self.saboteur.response(response));
                 self.push(delay, Item::Answered { slot: asker, life, token, result });
             }
             None => self.counters.count("lost message"),
@@ -337,11 +388,16 @@ impl World {
                 let Some(caller) = self.caller(slot, Waiter::Client { attempt, key, by }) else { return };
                 let subject = &self.subjects[key];
                 let (id, key) = (subject.id, subject.key.clone());
-                let node = &mut self.nodes[slot];
+                let node = &self.nodes[slot];
                 let now = node.clock.shows(self.now);
                 let current = node.disk.seen.engine.version(id, &key);
-                let Some(process) = &mut node.process else { return };
-                let request = WriteRequest { id, key, operation, by };
+                if self.is_damaged(slot, id, &key) {
+                    self.notice_damage(slot, id);
+                    self.refuse(slot, caller, attempt);
+                    return;
+                }
+                let Some(process) = &mut self.nodes[slot].process else { return };
+                let request = WriteRequest { id, key, operation, by: self.saboteur.name(by) };
                 let (taken, effects) = process.member.write(now, caller, request, current);
                 if let Err(refusal) = taken {
                     process.waiting.remove(&caller);
@@ -357,6 +413,24 @@ impl World {
                 self.read(slot, caller, attempt, key);
             }
         }
+    }
+
+    /// A record that was to be used cannot be read.
+    pub(super) fn notice_damage(&mut self, slot: usize, id: Id) {
+        if self.saboteur.does(Sabotage::ServesDamage) {
+            return;
+        }
+        self.counters.count("damaged record noticed");
+        self.member_event(slot, Event::Damaged(id));
+    }
+
+    /// Nothing was done.
+    fn refuse(&mut self, slot: usize, caller: Caller, attempt: Attempt) {
+        if let Some(process) = &mut self.nodes[slot].process {
+            process.waiting.remove(&caller);
+        }
+        let answer = self.elsewhere(slot, Vec::new());
+        self.tell_client(attempt, answer);
     }
 
     fn refused(&self, slot: usize, refusal: Refusal) -> Answer {
@@ -380,7 +454,10 @@ impl World {
         let Some(process) = &mut self.nodes[slot].process else { return };
         let answer = match process.member.read(now, caller, subject.id, &subject.key) {
             Read::Wait => return,
-            Read::Here(as_of) => self.read_here(slot, as_of, key),
+            Read::Here(as_of) => {
+                let answer = self.read_here(slot, as_of, key);
+                self.saboteur.answer(key, answer)
+            }
             Read::Ask(peer) => {
                 let mut answer = self.elsewhere(slot, Vec::new());
                 if let Answer::Refused { candidates, .. } = &mut answer {
@@ -401,6 +478,10 @@ impl World {
     fn read_here(&mut self, slot: usize, as_of: Version, key: usize) -> Answer {
         let epoch = Epoch(as_of.epoch);
         let Subject { id, key, .. } = &self.subjects[key];
+        if self.is_damaged(slot, *id, key) {
+            self.notice_damage(slot, *id);
+            return self.elsewhere(slot, Vec::new());
+        }
         let node = &self.nodes[slot];
         let record = node.disk.seen.engine.get(*id, key);
         let now = node.clock.shows(self.now);

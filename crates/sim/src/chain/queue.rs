@@ -185,6 +185,8 @@ pub enum Item {
     },
     /// Something goes wrong.
     Disturb,
+    /// Everything that is stored is read.
+    Patrol,
     /// Everything is switched off.
     PowerCut,
     /// Cuts, losses and slow disks end, if nothing newer took their place.
@@ -245,6 +247,7 @@ impl Item {
             Item::Disturb => (21, 0, 0),
             Item::PowerCut => (22, 0, 0),
             Item::Mend { fault } => (23, *fault as usize, 0),
+            Item::Patrol => (26, 0, 0),
             Item::Depose { term } => (24, *term as usize, 0),
         };
         (kind << 56) ^ ((a as u64) << 40) ^ b as u64

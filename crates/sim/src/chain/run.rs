@@ -9,6 +9,7 @@ use chordata_protocol::{Key, Record};
 use super::audit;
 use super::client::{Orders, Use};
 use super::invariants::Found;
+use super::sabotage::Sabotage;
 use super::shape::Shape;
 use super::world::World;
 use crate::history::{History, Operation, lost, once, versions, zones};
@@ -18,9 +19,13 @@ use crate::scenario::Report;
 const DISTURBED: Duration = Duration::from_secs(60);
 /// Acknowledged operations, at least.
 const OPERATIONS_MIN: u64 = 500;
+/// Things that go wrong, at least.
+const FAULTS_MIN: u64 = 5;
+/// Changes of chains that are carried through after the cluster has grown, at least.
+const RECONFIGURATIONS_MIN: u64 = 1;
 /// By how much it is disturbed longer while there are fewer, and how often at most.
 const LONGER: Duration = Duration::from_secs(10);
-const LONGER_MAX: u32 = 12;
+const LONGER_MAX: u32 = 60;
 /// How long it may take until everything is as it should be.
 const QUIET: Duration = Duration::from_secs(90);
 /// After how long in the quiet an operator accepts losses, where the durability may leave no complete copy.
@@ -33,9 +38,21 @@ const GROWN_WITHIN: Duration = Duration::from_secs(60);
 /// # Errors
 /// What was wrong, with the command that replays it.
 pub fn run(seed: u64, verbose: bool) -> Result<Report, String> {
+    run_with(seed, verbose, None)
+}
+
+/// Runs a seed in which something is broken on purpose.
+///
+/// # Errors
+/// What was wrong.
+pub fn run_sabotaged(seed: u64, sabotage: Sabotage) -> Result<Report, String> {
+    run_with(seed, false, Some(sabotage))
+}
+
+fn run_with(seed: u64, verbose: bool, sabotage: Option<Sabotage>) -> Result<Report, String> {
     let shape = Shape::of(seed);
     let words = shape.words();
-    let mut world = World::new(shape, seed, verbose);
+    let mut world = World::new(shape, seed, verbose, sabotage);
     go(&mut world).map_err(|wrong| {
         format!(
             "{wrong}\n  seed {seed} ({words})\n  replay: cargo run --release -p chordata-sim -- --scenario chain \
@@ -75,25 +92,29 @@ fn idle(world: &World) -> Found {
 
 fn go(world: &mut World) -> Found {
     grow(world)?;
+    let before = world.counters.get("reconfiguration");
     world.start_clients(Orders::Work);
     world.begin_faults();
     rest(world, DISTURBED)?;
-    // Long outages leave few operations: then it goes on until there are enough to say something.
+    // Long outages leave few operations, and what is to go wrong by lot often cannot: then it goes on until there is
+    // enough to say something.
     for _ in 0..LONGER_MAX {
-        if world.counters.get("operation done") >= OPERATIONS_MIN {
+        if promises(world, before).is_ok() {
             break;
         }
         rest(world, LONGER)?;
     }
+    promises(world, before)?;
     world.end_faults();
     // Clients go on for a while: whoever serves again must serve right.
     rest(world, Duration::from_secs(3))?;
     world.orders = Orders::Rest;
+    world.sabotage_copy();
     settle(world)?;
     world.start_clients(Orders::ReadAll { next: 0 });
     until(world, Duration::from_secs(60), idle).map_err(|wrong| format!("reading everything: {wrong}"))?;
-    histories(world)?;
-    promises(world)
+    world.sabotage_end();
+    histories(world)
 }
 
 /// One node takes the keys while the others join.
@@ -139,15 +160,21 @@ fn histories(world: &World) -> Found {
         }
         record(&mut whole, &cut);
     }
-    let wrong = |failure: crate::history::Failure| failure.to_string();
-    versions::check(&whole).map_err(wrong)?;
-    once::check(&whole).map_err(wrong)?;
-    let coverage = zones::check(&whole).map_err(wrong)?;
+    let zones = zones::check(&whole);
     let plain = world.subjects.iter().filter(|subject| subject.usage == Use::Plain).count();
-    if coverage.checked < plain {
-        return Err(format!("only {} keys were checked by zones", coverage.checked));
+    let checked = zones.as_ref().map_or(plain, |coverage| coverage.checked);
+    // Each of them says what it finds, whatever the others do.
+    let found = [
+        versions::check(&whole).err(),
+        once::check(&whole).err(),
+        zones.err(),
+        lost::check(&unlost, &end(world)).err(),
+    ];
+    let mut wrong: Vec<String> = found.into_iter().flatten().map(|failure| failure.to_string()).collect();
+    if checked < plain {
+        wrong.push(format!("only {checked} keys were checked by zones"));
     }
-    lost::check(&unlost, &end(world)).map_err(wrong)
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
 }
 
 fn record(history: &mut History, operation: &Operation) {
@@ -174,17 +201,17 @@ fn end(world: &World) -> BTreeMap<Key, Option<Record>> {
     end
 }
 
-/// A run in which nothing much happened proves nothing.
-fn promises(world: &World) -> Found {
-    let promised = [("operation done", OPERATIONS_MIN), ("reconfiguration", 1)];
-    for (event, least) in promised {
-        let times = world.counters.get(event);
-        if times < least {
-            return Err(format!("{event:?} happened {times} times, promised were {least}"));
-        }
-    }
-    match world.faults.count {
-        0..5 => Err(format!("only {} faults happened", world.faults.count)),
-        _ => Ok(()),
+/// A run in which nothing much happened proves nothing. `before`: how many chains had been changed when it was first
+/// disturbed.
+fn promises(world: &World, before: u64) -> Found {
+    let reconfigurations = world.counters.get("reconfiguration") - before;
+    let promised = [
+        ("operations done", world.counters.get("operation done"), OPERATIONS_MIN),
+        ("faults", world.faults.count, FAULTS_MIN),
+        ("reconfigurations", reconfigurations, RECONFIGURATIONS_MIN),
+    ];
+    match promised.into_iter().find(|(_, times, least)| times < least) {
+        Some((what, times, least)) => Err(format!("only {times} {what}, promised were {least}")),
+        None => Ok(()),
     }
 }

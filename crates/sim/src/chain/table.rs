@@ -1,9 +1,11 @@
-//! The real engine in memory, as the simulation uses it: it cannot fail, and it can be copied.
+//! The real engine in memory, as the simulation uses it: it cannot fail, and it can be copied. Records can be damaged:
+//! then other bytes are there than were written, and a checksum says so to whoever asks.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use chordata_protocol::key::Entry;
-use chordata_protocol::{Id, Key, Range, Record, Space, Version};
+use chordata_protocol::{Id, Key, Range, Record, Space, Value, Version};
 use chordata_store::{Change, Engine, MemoryEngine, Position, transfer};
 
 const NEVER_FAILS: &str = "an engine in memory has no disk that could fail, and the keys are short";
@@ -12,6 +14,8 @@ const NEVER_FAILS: &str = "an engine in memory has no disk that could fail, and 
 #[derive(Debug, Default)]
 pub struct Table {
     engine: MemoryEngine,
+    /// Records whose checksum is wrong.
+    damaged: BTreeSet<Position>,
 }
 
 impl Clone for Table {
@@ -24,7 +28,7 @@ impl Clone for Table {
 }
 
 impl Table {
-    /// What a key holds.
+    /// What a key holds; of a damaged record what is there instead.
     pub fn get(&self, id: Id, key: &Key) -> Option<Record> {
         self.engine.get(id, key).expect(NEVER_FAILS)
     }
@@ -34,8 +38,32 @@ impl Table {
         self.engine.version(id, key).expect(NEVER_FAILS)
     }
 
-    /// Makes all changes.
+    /// Is the checksum of what the key holds wrong? Then it must not be used.
+    pub fn is_damaged(&self, id: Id, key: &Key) -> bool {
+        !self.damaged.is_empty() && self.damaged.contains(&(id, key.clone()))
+    }
+
+    /// Records that cannot be read.
+    pub fn damaged(&self) -> impl Iterator<Item = &Position> {
+        self.damaged.iter()
+    }
+
+    /// Other bytes are in the place of a record from now on.
+    pub fn damage(&mut self, id: Id, key: &Key) {
+        let Some(record) = self.get(id, key) else { return };
+        let other = Record { value: Value::from(format!("damaged {}", record.value)), ..record };
+        self.apply(vec![Change::Put(id, key.clone(), other)]);
+        self.damaged.insert((id, key.clone()));
+    }
+
+    /// Makes all changes. What is written anew is whole again.
     pub fn apply(&mut self, batch: Vec<Change>) {
+        if !self.damaged.is_empty() {
+            for change in &batch {
+                let (Change::Put(id, key, _) | Change::Remove(id, key)) = change else { continue };
+                self.damaged.remove(&(*id, key.clone()));
+            }
+        }
         self.engine.apply(batch).expect(NEVER_FAILS);
     }
 
@@ -62,11 +90,13 @@ impl Table {
         });
         scanned.expect(NEVER_FAILS);
         self.apply(changes);
+        self.damaged.extend(other.damaged.iter().filter(|(id, _)| range.contains(*id)).cloned());
     }
 
     /// Removes all keys of a range.
     pub fn erase(&mut self, range: Range) {
         transfer::erase(&mut self.engine, range).expect(NEVER_FAILS);
+        self.damaged.retain(|(id, _)| !range.contains(*id));
     }
 
     /// What the first of these keys hold: as many as fit.

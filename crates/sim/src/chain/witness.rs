@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chordata_protocol::chain::message::{Holding, LogEntry, Mutation};
+use chordata_protocol::chain::view::Active;
 use chordata_protocol::chain::{Command, Epoch, Incarnation, Sequence, StoreId, View};
 use chordata_protocol::replication::Durability;
 use chordata_protocol::{Id, Outcome, Range, Record, Time, Version};
@@ -69,6 +70,17 @@ impl EpochFacts {
         let at = sequence.0.checked_sub(self.base.0)?.checked_sub(1)?;
         self.log.get(usize::try_from(at).ok()?)
     }
+}
+
+/// What follows an epoch that a command ended, and how far that epoch got.
+fn followers(epoch: Epoch, before: &View, after: &View, command: &Command) -> Vec<(Epoch, Sequence)> {
+    let fresh = after.ranges.iter().filter(|(epoch, _)| !before.ranges.contains_key(epoch));
+    let follows = |(child, active): (&Epoch, &Active)| match command {
+        // What it is opened with may be of epochs before the one that ended.
+        Command::Reopen { epoch: ended, base, .. } if *ended == epoch => Some((*child, *base)),
+        _ => active.from.iter().find(|(parent, _)| *parent == epoch).map(|(_, base)| (*child, *base)),
+    };
+    fresh.filter_map(follows).collect()
 }
 
 /// See the [module](self).
@@ -143,8 +155,8 @@ impl Witness {
         self.note_epochs(after);
         let loss = matches!(command, Command::Reopen { loss: true, .. });
         for epoch in ended {
-            let followers = after.ranges.values().flat_map(|active| &active.from);
-            let base = followers.filter(|(parent, _)| *parent == epoch).map(|(_, base)| *base).next();
+            let followers: Vec<(Epoch, Sequence)> = followers(epoch, before, after, command);
+            let base = followers.first().map(|(_, base)| *base);
             let base = base.ok_or_else(|| format!("epoch {epoch} ended, and nothing follows it"))?;
             if loss {
                 self.range_lost(now, epoch, base)?;
@@ -155,12 +167,10 @@ impl Witness {
             if let Some(facts) = self.epochs.get_mut(&epoch) {
                 facts.ended = Some(base);
             }
-            for (child, active) in &after.ranges {
-                if active.from.iter().any(|(parent, _)| *parent == epoch) {
-                    let unknown = loss || self.epochs.get(&epoch).is_some_and(|facts| facts.unknown);
-                    if let Some(facts) = self.epochs.get_mut(child) {
-                        facts.unknown |= unknown;
-                    }
+            for (child, _) in followers {
+                let unknown = loss || self.epochs.get(&epoch).is_some_and(|facts| facts.unknown);
+                if let Some(facts) = self.epochs.get_mut(&child) {
+                    facts.unknown |= unknown;
                 }
             }
         }

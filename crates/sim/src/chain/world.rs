@@ -20,6 +20,7 @@ use super::invariants::Found;
 use super::network::Network;
 use super::node::{Node, State};
 use super::queue::{Item, Queue};
+use super::sabotage::{Sabotage, Saboteur};
 use super::shape::Shape;
 use super::witness::Witness;
 use crate::client::Counters;
@@ -65,6 +66,8 @@ pub struct World {
     pub trace_hash: u64,
     /// Print every event?
     pub verbose: bool,
+    /// What is broken on purpose.
+    pub(super) saboteur: Saboteur,
     pub(super) now: Time,
     pub(super) next_caller: u64,
     pub(super) next_setting: u64,
@@ -90,7 +93,7 @@ fn subjects(shape: &Shape) -> Vec<Subject> {
 
 impl World {
     /// A cluster of one node, which leads.
-    pub fn new(shape: Shape, seed: u64, verbose: bool) -> World {
+    pub fn new(shape: Shape, seed: u64, verbose: bool, sabotage: Option<Sabotage>) -> World {
         let mut random = fastrand::Rng::with_seed(seed);
         let settings = shape.settings.clone();
         let drift = i32::from(settings.lease.drift_permille) * 1000;
@@ -125,6 +128,7 @@ impl World {
             failures: Vec::new(),
             trace_hash: 0xcbf2_9ce4_8422_2325,
             verbose,
+            saboteur: Saboteur::new(sabotage),
             now: Time::ZERO,
             next_caller: 0,
             next_setting: 0,
@@ -147,7 +151,9 @@ impl World {
         self.nodes[0].applied = 1;
         self.nodes[0].disk.seen.view = Some(Arc::clone(self.group.newest()));
         let seed = self.random.u64(..);
-        self.nodes[0].start(&self.settings, peer, Vec::new(), seed);
+        let settings = self.saboteur.settings(&self.settings);
+        let leader_settings = self.saboteur.leader_settings(&self.settings);
+        self.nodes[0].start(settings, leader_settings, peer, Vec::new(), seed);
         self.push(Duration::from_millis(1), Item::GroupTick);
         self.member_event(0, Event::Start);
         self.elect(0);
@@ -286,6 +292,7 @@ impl World {
             Item::ClientAgain { attempt } => self.client_again(attempt),
             Item::ClientNext { client, lane } => self.client_next(client, lane),
             Item::Disturb => self.disturb(),
+            Item::Patrol => self.patrol(),
             Item::PowerCut => self.power_cut(),
             Item::Mend { fault } => self.mend(fault),
             Item::Depose { term } => {
@@ -351,8 +358,10 @@ impl World {
         let mut contacts: Vec<Peer> = view.members.values().map(|member| member.peer.clone()).collect();
         self.random.shuffle(&mut contacts);
         let seed = self.random.u64(..);
+        let settings = self.saboteur.settings(&self.settings);
+        let leader_settings = self.saboteur.leader_settings(&self.settings);
         let node = &mut self.nodes[slot];
-        node.start(&self.settings, peer, contacts, seed);
+        node.start(settings, leader_settings, peer, contacts, seed);
         let applied = (node.applied > 0 && self.group.voters.contains(&node.store))
             .then(|| Arc::clone(&self.group.views[node.applied - 1]));
         self.member_event(slot, Event::Start);

@@ -106,7 +106,7 @@ impl Eyes<'_> {
             .collect()
     }
 
-    /// Is there somebody who is to serve, lives, and has not reported yet?
+    /// Is there somebody who is to serve, lives, and has not reported yet that it can?
     pub(super) fn awaits_report(
         &self,
         view: &View,
@@ -117,7 +117,8 @@ impl Eyes<'_> {
         pending.children.iter().any(|child| {
             let parents = actives.iter().filter(|(_, active)| active.range.overlaps(&child.range));
             let silent = |link: &Link| {
-                parents.clone().any(|(epoch, _)| self.wedged_report(link, *epoch, change).is_none())
+                let reports = parents.clone().map(|(epoch, _)| self.wedged_report(link, *epoch, change));
+                reports.into_iter().any(|report| report.is_none_or(|report| report.copy == Copy::Syncing))
             };
             child.chain.iter().any(|link| link.serving && plan::is_valid(view, self, link) && silent(link))
         })

@@ -28,9 +28,10 @@ impl Eyes<'_> {
         };
         let some = |heard: &Heard| some_copy(active, heard);
         match durability {
-            Durability::Sync => self
-                .best(view, complete)
-                .map(|(heard, base)| reopen(epoch, heard, base.max(active.base), Reopened::Copy, false)),
+            Durability::Sync => self.best(view, complete).map(|(heard, (of, base))| {
+                let with = if of == epoch { Reopened::Copy } else { Reopened::Earlier };
+                reopen(epoch, heard, base.max(active.base), with, false)
+            }),
             Durability::Interval if all_ended && all_back => self.longest(view, epoch, active, some),
             Durability::Memory if all_ended => self.empty(view, epoch, active),
             Durability::Interval | Durability::Memory => None,
@@ -48,7 +49,7 @@ impl Eyes<'_> {
     ) -> Option<Command> {
         let best = self.best(view, copy);
         let found =
-            best.map(|(heard, base)| reopen(epoch, heard, base.max(active.base), Reopened::Copy, true));
+            best.map(|(heard, (_, base))| reopen(epoch, heard, base.max(active.base), Reopened::Copy, true));
         found.or_else(|| self.empty(view, epoch, active))
     }
 
@@ -57,10 +58,10 @@ impl Eyes<'_> {
         &self,
         view: &View,
         copy: impl Fn(&Heard) -> Option<(Epoch, Sequence)>,
-    ) -> Option<(&Heard, Sequence)> {
+    ) -> Option<(&Heard, (Epoch, Sequence))> {
         let here = self.term.heard.values().filter(|heard| self.is_here(view, heard));
         let copies = here.filter_map(|heard| Some((heard, copy(heard)?)));
-        copies.max_by_key(|(_, copy)| *copy).map(|(heard, (_, last))| (heard, last))
+        copies.max_by_key(|(_, copy)| *copy)
     }
 
     fn is_here(&self, view: &View, heard: &Heard) -> bool {

@@ -27,8 +27,9 @@ pub fn versions(engine: &Table, range: Range) -> BTreeMap<(Id, Key), Version> {
 pub fn difference(mine: &Table, theirs: &Table, range: Range) -> Option<String> {
     let (mine_all, theirs_all) = (versions(mine, range), versions(theirs, range));
     if mine_all == theirs_all {
-        // A version names one write; that its value is the same is checked all the same.
-        let differs = |(id, key): &&(Id, Key)| mine.get(*id, key) != theirs.get(*id, key);
+        // A version names one write; that its value is the same is checked all the same. What is damaged is not served.
+        let differs =
+            |(id, key): &&(Id, Key)| !mine.is_damaged(*id, key) && mine.get(*id, key) != theirs.get(*id, key);
         return mine_all.keys().find(differs).map(|(_, key)| format!("has another value under {key}"));
     }
     for ((id, key), version) in &mine_all {
