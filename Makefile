@@ -7,7 +7,7 @@ SCENARIO ?=
 DIST_TARGET ?= $(shell rustc -vV | sed -n 's/^host: //p')
 
 .PHONY: help demo build verify fix test test-system test-peers sim bench bench-fingers bench-storage bench-chain bench-stall \
-	bench-memory dist
+	bench-split bench-memory dist
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1  /p' $(MAKEFILE_LIST) | awk '{ printf "  make %-14s", $$2; $$1=""; $$2=""; print }'
@@ -64,6 +64,9 @@ bench-chain: ## chains of three servers: puts with 3 copies beside 1, gets at an
 
 bench-stall: ## how long requests stand still when one of five servers is killed, and until all is whole again
 	$(CARGO) run --release --locked -p chordata-bench -- stall
+
+bench-split: ## eventual mode: how long until all replicas are equal after the ring was split for 30 s
+	$(CARGO) run --release --locked -p chordata-bench -- split
 
 bench-memory: ## bytes of memory a key, beside redis-server if there is one
 	$(CARGO) run --release --locked -p chordata-bench -- memory

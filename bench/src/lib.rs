@@ -31,6 +31,7 @@ pub mod load;
 pub mod memory;
 pub mod process;
 pub mod ring;
+pub mod split;
 pub mod stall;
 pub mod statistics;
 pub mod storage;

@@ -8,6 +8,7 @@ use chordata_bench::chain::{self, ChainBenchSettings};
 use chordata_bench::fingers::{self, FingerSettings};
 use chordata_bench::memory::{self, EngineSettings, MemorySettings};
 use chordata_bench::process::{self, Served};
+use chordata_bench::split::{self, SplitSettings};
 use chordata_bench::stall::{self, StallSettings};
 use chordata_bench::storage::{self, PartSettings, StorageSettings};
 use chordata_bench::throughput::{self, ThroughputSettings};
@@ -39,6 +40,9 @@ enum Command {
     /// How long requests stand still when a server is killed, and how long until all is whole again; exit code 1 if a
     /// read or an acknowledged write is not as it must be
     Stall(StallSettings),
+    /// Eventual mode: how long until all replicas are equal after the ring was split; exit code 1 if something that was
+    /// acknowledged is missing
+    Split(SplitSettings),
     /// Bytes of memory a key, beside Redis
     Memory(MemorySettings),
     /// A part of that which needs a process of its own
@@ -67,6 +71,7 @@ fn main() -> ExitCode {
         }
         Command::Chain(settings) => show(wait(chain::run(&settings)), |report| !report.problems().is_empty()),
         Command::Stall(settings) => show(wait(stall::run(&settings)), |report| !report.problems().is_empty()),
+        Command::Split(settings) => show(wait(split::run(&settings)), |report| !report.problems().is_empty()),
         Command::Memory(settings) => show(wait(memory::run(&settings)), |_| false),
     }
 }

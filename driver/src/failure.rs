@@ -74,7 +74,10 @@ impl From<ClientFailure> for Failure {
                 Failure::input(text)
             }
             ClientFailure::Unreachable(_) | ClientFailure::Unavailable(_) => Failure::Unreachable(text),
-            ClientFailure::Unknown(_) | ClientFailure::TooOld(_) => Failure::Unknown(text),
+            // Done, but not as safely as was asked for.
+            ClientFailure::Unknown(_) | ClientFailure::FewerCopies(_) | ClientFailure::TooOld(_) => {
+                Failure::Unknown(text)
+            }
         }
     }
 }

@@ -127,6 +127,13 @@ async fn run(settings: crate::settings::Resolved, until_stdin_closes: bool) -> E
                 // Whoever asked for it shall get the answer, and late requests a word where to go.
                 tokio::time::sleep(FAREWELL).await;
             }
+            Ending::Double(peer) => {
+                error!(
+                    "{peer} has the same store: a data directory was copied. Only one of the two may run: start the other \
+                     one with an empty directory"
+                );
+                code = ExitCode::FAILURE;
+            }
             Ending::Forgotten => {
                 error!(
                     "this store was forgotten by its cluster and may not come back: to join as a new node, start with \

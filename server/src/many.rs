@@ -209,8 +209,11 @@ impl Node {
             let mine = items.iter_mut().filter(|item| item.answer.is_none() && self.serves(item.id));
             let here = mine.map(|item| async move {
                 item.answer = settled(item.what.here(self, &item.key, options).await);
+                item.answer.is_some()
             });
-            join_all(here).await;
+            if !join_all(here).await.contains(&true) {
+                tokio::time::sleep(PAUSE).await;
+            }
         }
     }
 

@@ -266,6 +266,11 @@ impl Node {
         forgotten.or_else(|| self.with_eventual(|part, _| part.is_barred())).unwrap_or(false)
     }
 
+    /// Another node that has the same store, if one was met.
+    pub(crate) fn double(&self) -> Option<Peer> {
+        self.with_eventual(|part, _| part.double()).flatten()
+    }
+
     /// Has it left the ring, with nothing that anybody counts on?
     pub(crate) fn has_departed(&self) -> bool {
         let left = self.inspect(|ring, _| ring.has_left());

@@ -7,7 +7,7 @@ use chordata_protocol::procedure::admit::{Admit, NotAdmitted};
 use chordata_protocol::ring::{Change, Event};
 use chordata_protocol::{
     BadInput, Consistency, Id, Key, Membership, Operation, Outcome, Peer, Placement, Policy, Range, Record,
-    Request, Response, Space, Value, Version,
+    Request, Response, Space, StoreId, Value, Version,
 };
 use chordata_rpc::service::{
     Admission, Answer, Chordata, ConnInfo, CopiesOptions, CopiesPage, DigestOptions, DigestPage, Error,
@@ -73,6 +73,10 @@ impl Chordata for Node {
         }
         if self.has_chains() {
             return self.chain_admit(node).await;
+        }
+        let store = StoreId(node.store);
+        if self.with_eventual(|part, _| part.has_forgotten(store)) == Some(true) {
+            return Err(Error::Barred(crate::chain::BARRED.to_owned()));
         }
         let joining = address.clone();
         let walk = Admit::new(self.space(), self.hop_limit(), self.me(), address, placement, middle);
@@ -226,10 +230,20 @@ impl Chordata for Node {
     async fn forget(self, _: Context, id: Id) -> Result<(), Error> {
         self.must_be_member()?;
         if self.is_eventual() {
-            return self.eventual_forget(id);
+            return self.eventual_forget(id).await;
         }
         self.must_have_chains()?;
         self.chain_forget(id).await
+    }
+
+    async fn forget_store(self, _: Context, store: StoreId) -> Result<(), Error> {
+        self.must_be_member()?;
+        if self.is_eventual() {
+            return self.eventual_forget_store(store).await;
+        }
+        Err(Error::NotSupported(
+            "stores are forgotten by their place, unless the cluster is in eventual mode".to_owned(),
+        ))
     }
 
     async fn recover(self, _: Context) -> Result<(), Error> {

@@ -90,12 +90,14 @@ impl StartError {
 }
 
 /// Why a node's part in the ring is over.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Ending {
     /// It has left, as it was told to.
     Departed,
     /// The cluster has forgotten its store: it may not come back.
     Forgotten,
+    /// Another node has the same store: its data directory was copied.
+    Double(Peer),
 }
 
 /// A running node.
@@ -120,6 +122,9 @@ impl Started {
             }
             if self.node.is_forgotten() {
                 return Ending::Forgotten;
+            }
+            if let Some(peer) = self.node.double() {
+                return Ending::Double(peer);
             }
             tokio::select! {
                 change = changes.recv() => if let Err(RecvError::Closed) = change {
@@ -356,7 +361,7 @@ impl Starting {
         let (mut deadline, mut pause) = (began + patience, BACKOFF.0);
         let mut last = "there is nobody to ask but this node itself".to_owned();
         loop {
-            let mut lasting = Vec::new();
+            let (mut lasting, mut taken) = (Vec::new(), None);
             for contact in contacts {
                 match self.ask_one(contact, joiner.clone()).await {
                     Ok(admission) => {
@@ -371,6 +376,11 @@ impl Starting {
                     }
                     Err(Refusal::Lasting(reason)) => lasting.push(reason),
                     Err(Refusal::Passing(reason)) => last = reason,
+                    Err(Refusal::Taken(reason)) => {
+                        // Its own earlier life at another address, or somebody who is there to stay.
+                        deadline = deadline.max(began + self.settings.join_timeout);
+                        (last, taken) = (reason.clone(), Some(reason));
+                    }
                     Err(Refusal::NotYet(reason)) => {
                         // There is a ring, and it will have this node: that is worth more patience.
                         deadline = deadline.max(began + self.settings.join_timeout);
@@ -386,6 +396,9 @@ impl Starting {
                 warn!("{reason}");
             }
             if Instant::now() + pause >= deadline {
+                if let Some(reason) = taken {
+                    return Err(StartError::NotAdmitted(reason));
+                }
                 return Err(StartError::NoRing(format!("{last} (tried for {} s)", patience.as_secs_f32())));
             }
             info!("not admitted yet: {last}; asking again");
@@ -400,7 +413,7 @@ impl Starting {
             Ok(Ok(admission)) => Ok(admission),
             // Its own earlier life, or whoever took the id meanwhile: the ring will notice which.
             Ok(Err(error @ Error::IdTaken(..))) if self.returning => {
-                Err(Refusal::NotYet(format!("{contact}: {error}")))
+                Err(Refusal::Taken(format!("{contact} does not admit this node: {error}")))
             }
             Ok(Err(
                 error @ (Error::IdTaken(..) | Error::BadInput(_) | Error::RingFull(_) | Error::Barred(_)),
@@ -591,6 +604,8 @@ enum Refusal {
     Passing(String),
     /// Somebody in a ring cannot admit this node at the moment.
     NotYet(String),
+    /// Its place is taken.
+    Taken(String),
     /// Somebody will never admit it.
     Lasting(String),
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chordata_protocol::chain::WriteId;
-use chordata_protocol::{Address, BadInput, Key, Outcome, Policy, Record, Value};
+use chordata_protocol::{Address, BadInput, Key, Outcome, Policy, Record, Value, Version};
 use chordata_rpc::service::{Error, Level, Options, Route};
 use chordata_rpc::within;
 use tokio::time::Instant;
@@ -37,7 +37,8 @@ struct Item<'a, I, T> {
 
 impl<I, T> Item<'_, I, T> {
     /// What came of an attempt: an answer, or a reason to try again.
-    fn settle(&mut self, result: Result<T, Failure>, reads: bool, writes: Option<&Writes>) {
+    fn settle(&mut self, result: Result<T, Failure>, again: Again, writes: Option<&Writes>) {
+        let reads = again == Again::Reading;
         let failure = match result.map_err(|failure| if reads { failure.of_reading() } else { failure }) {
             Ok(result) => {
                 self.answer = Some(Ok(result));
@@ -51,7 +52,9 @@ impl<I, T> Item<'_, I, T> {
             (failure @ (Failure::Unavailable(_) | Failure::Unreachable(_)), _) => {
                 self.last = Some(failure);
             }
-            (failure @ Failure::Unknown(_), _) if self.name.is_some() => self.unknown = Some(failure),
+            (failure @ Failure::Unknown(_), _) if self.name.is_some() || again == Again::Later => {
+                self.unknown = Some(failure);
+            }
             // No attempt did anything: it is sent under a new name.
             (Failure::TooOld(view), Some(writes))
                 if self.unknown.is_none() && first_sent.is_some_and(|first_sent| first_sent < view) =>
@@ -79,12 +82,26 @@ impl Client {
         let size = |(key, value): &(Key, Value)| key.size() + value.len();
         let check = |(key, value): &(Key, Value)| key.check(self.space()).and_then(|()| value.check());
         let writes = self.shared.writes.clone();
-        let work = Work { key: |(key, _): &(Key, Value)| key.clone(), check, size, reads: false };
-        self.many(entries, work, writes.as_deref(), |client, to, route, batch, by, limit| async move {
-            let options = client.options(route, by);
-            client.pool().client(&to).put_many(within(limit), batch, options).await
-        })
-        .await
+        let again = if self.shared.spread.is_some() { Again::Later } else { Again::Named };
+        let work = Work { key: |(key, _): &(Key, Value)| key.clone(), check, size, again };
+        let outcomes =
+            self.many(entries, work, writes.as_deref(), |client, to, route, batch, by, limit| async move {
+                let options = client.options(route, by);
+                client.pool().client(&to).put_many(within(limit), batch, options).await
+            });
+        let outcomes = outcomes.await;
+        self.saw_all(outcomes.iter().flatten().map(|outcome| match outcome {
+            Outcome::Written(version) => Some(*version),
+            Outcome::Deleted(_) | Outcome::Conflict(_) => None,
+        }));
+        outcomes
+    }
+
+    /// Takes note of versions, for what this client writes later.
+    fn saw_all(&self, versions: impl Iterator<Item = Option<Version>>) {
+        if let Some(spread) = &self.shared.spread {
+            spread.saw(versions.max().flatten());
+        }
     }
 
     /// Reads many values; an answer per key, in their order.
@@ -98,12 +115,14 @@ impl Client {
         level: Level,
     ) -> Vec<Result<Option<Record>, Failure>> {
         let check = |key: &Key| key.check(self.space());
-        let work = Work { key: Key::clone, check, size: Key::size, reads: true };
-        self.many(keys, work, None, |client, to, route, batch, _, limit| async move {
+        let work = Work { key: Key::clone, check, size: Key::size, again: Again::Reading };
+        let records = self.many(keys, work, None, |client, to, route, batch, _, limit| async move {
             let options = Options { level, ..client.options(route, None) };
             client.pool().client(&to).get_many(within(limit), batch, options).await
-        })
-        .await
+        });
+        let records = records.await;
+        self.saw_all(records.iter().flatten().map(|record: &Option<Record>| Some(record.as_ref()?.version)));
+        records
     }
 
     async fn many<I, T, K, C, Z, S, F>(
@@ -121,7 +140,7 @@ impl Client {
         S: Fn(Client, Address, Route, Vec<I>, Option<WriteId>, Duration) -> F,
         F: Future<Output = Result<Vec<Result<T, Error>>, tarpc::client::RpcError>>,
     {
-        let Work { key, check, size, reads } = work;
+        let Work { key, check, size, again } = work;
         let deadline = Instant::now() + self.shared.config.patience;
         let new = |what: I| {
             let answer = check(&what).err().map(|bad| Err(Failure::BadInput(bad)));
@@ -142,7 +161,7 @@ impl Client {
             for place in open {
                 match self.target(&key(&items[place].what)).await {
                     Ok(node) => by_node.entry(node).or_default().push(place),
-                    Err(failure) => items[place].settle(Err(failure), true, writes),
+                    Err(failure) => items[place].settle(Err(failure), Again::Reading, writes),
                 }
             }
             for (node, mut places) in by_node {
@@ -156,11 +175,12 @@ impl Client {
                     let by = writes.and_then(|writes| named(&mut items, &batch, writes));
                     let load = batch.iter().map(|place| items[*place].what.clone()).collect();
                     let limit = deadline.saturating_duration_since(Instant::now()).max(ATTEMPT_MIN);
-                    let limit = if by.is_some() || reads { limit.min(ATTEMPT_WITHIN) } else { limit };
+                    let limit =
+                        if by.is_some() || again != Again::Named { limit.min(ATTEMPT_WITHIN) } else { limit };
                     let result = send(self.clone(), node.clone(), self.route(), load, by, limit).await;
                     let results = self.results(&node, batch.len(), result);
                     for (place, result) in batch.into_iter().zip(results) {
-                        items[place].settle(result, reads, writes);
+                        items[place].settle(result, again, writes);
                     }
                 }
             }
@@ -235,13 +255,24 @@ impl Client {
     }
 }
 
+/// What it means to send an item again whose outcome is unknown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Again {
+    /// Nothing: it is a read.
+    Reading,
+    /// Nothing, if it has a name; else it is not done.
+    Named,
+    /// Eventual mode: another write of the same value.
+    Later,
+}
+
 /// How to treat the items of a request for many.
 struct Work<K, C, Z> {
     key: K,
     check: C,
     size: Z,
-    /// Does it change nothing?
-    reads: bool,
+    /// When nobody knows what became of it.
+    again: Again,
 }
 
 /// Can the second be sent behind the first in one request? Names in a request are those behind the first one's.
@@ -313,12 +344,12 @@ mod tests {
     fn what_may_have_been_done_keeps_its_name_and_what_was_not_gets_a_new_one() {
         let writes = Writes::new(5).unwrap();
         let mut items = items(&writes, 5);
-        items[0].settle(Ok(1), false, Some(&writes));
-        items[1].settle(Err(Failure::Unknown("no answer".into())), false, Some(&writes));
-        items[2].settle(Err(Failure::Unavailable("elsewhere".into())), false, Some(&writes));
-        items[3].settle(Err(Failure::Unknown("no answer".into())), false, Some(&writes));
-        items[3].settle(Err(Failure::Unavailable("elsewhere".into())), false, Some(&writes));
-        items[4].settle(Err(Failure::TooOld(9)), false, Some(&writes));
+        items[0].settle(Ok(1), Again::Named, Some(&writes));
+        items[1].settle(Err(Failure::Unknown("no answer".into())), Again::Named, Some(&writes));
+        items[2].settle(Err(Failure::Unavailable("elsewhere".into())), Again::Named, Some(&writes));
+        items[3].settle(Err(Failure::Unknown("no answer".into())), Again::Named, Some(&writes));
+        items[3].settle(Err(Failure::Unavailable("elsewhere".into())), Again::Named, Some(&writes));
+        items[4].settle(Err(Failure::TooOld(9)), Again::Named, Some(&writes));
         assert_eq!(sequences(&items), [None, Some(2), None, Some(4), None]);
         assert!(items.iter().skip(1).all(|item| item.answer.is_none()), "they are sent again");
 
@@ -334,7 +365,7 @@ mod tests {
         assert_eq!(named(&mut items, &parts[1], &writes).unwrap().sequence, 2);
 
         // Nobody knows whether an earlier attempt did it: a later refusal makes that no more certain.
-        items[1].settle(Err(Failure::TooOld(9)), false, Some(&writes));
+        items[1].settle(Err(Failure::TooOld(9)), Again::Named, Some(&writes));
         let unknown = Err(Failure::Unknown("no answer".into()));
         let ends: Vec<Result<u32, Failure>> = items.into_iter().map(Item::end).collect();
         assert_eq!(ends[..2], [Ok(1), unknown.clone()]);
@@ -348,10 +379,10 @@ mod tests {
         let new = || Item::<'_, (), u32> { what: (), answer: None, name: None, unknown: None, last: None };
         let unknown = || Err(Failure::Unknown("no answer".into()));
         let mut write = new();
-        write.settle(unknown(), false, None);
+        write.settle(unknown(), Again::Named, None);
         assert_eq!(write.answer, Some(unknown()));
         let mut read = new();
-        read.settle(unknown(), true, None);
+        read.settle(unknown(), Again::Reading, None);
         assert_eq!(read.answer, None);
         assert!(read.end().unwrap_err().is_certain());
     }

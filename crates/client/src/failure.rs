@@ -23,6 +23,9 @@ pub enum Failure {
     /// Look before trying again: it may or may not have been done.
     #[error("outcome unknown: {0}")]
     Unknown(String),
+    /// Nothing, or try again: it is done, but fewer copies than wanted are known to be stored.
+    #[error("{0}")]
+    FewerCopies(Error),
     /// Look before trying again: whether it was done is not known any more. In this view it may be sent anew.
     #[error("outcome unknown: the write was sent so long ago that nobody knows any more whether it was done")]
     TooOld(u64),
@@ -54,7 +57,7 @@ impl Failure {
 
     /// Is it certain that nothing was done?
     pub fn is_certain(&self) -> bool {
-        !matches!(self, Failure::Unknown(_) | Failure::TooOld(_))
+        !matches!(self, Failure::Unknown(_) | Failure::FewerCopies(_) | Failure::TooOld(_))
     }
 }
 
@@ -64,6 +67,7 @@ impl From<Error> for Failure {
             Error::BadInput(bad) => Failure::BadInput(bad),
             Error::Unknown(reason) => Failure::Unknown(reason),
             Error::TooOld(view) => Failure::TooOld(view),
+            error @ Error::FewerCopies { .. } => Failure::FewerCopies(error),
             Error::Unavailable(reason) => Failure::Unavailable(reason),
             error @ (Error::Overloaded | Error::NotMember | Error::NotOwner(_)) => {
                 Failure::Unavailable(error.to_string())

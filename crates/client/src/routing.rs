@@ -110,6 +110,15 @@ impl Client {
                 Err(failure @ (Failure::BadInput(_) | Failure::Refused(_) | Failure::NoNodes)) => {
                     return Err(failure);
                 }
+                // It is done, and what was sent again would be another write.
+                Err(failure @ Failure::FewerCopies(_)) => {
+                    if let (Failure::FewerCopies(Error::FewerCopies { version, .. }), Some(spread)) =
+                        (&failure, &self.shared.spread)
+                    {
+                        spread.saw(Some(*version));
+                    }
+                    return Err(failure);
+                }
                 Err(failure @ Failure::TooOld(_)) => return Err(unknown.unwrap_or(failure)),
                 Err(failure @ Failure::Unknown(_)) if !repeatable => return Err(failure),
                 Err(failure) => failure,
@@ -134,12 +143,15 @@ impl Client {
     {
         let entry = self.entry();
         let stub = self.shared.pool.client(&entry);
-        let failure = match send(stub, Route::Entry(policy), limit).await {
+        let (failure, elsewhere) = match send(stub, Route::Entry(policy), limit).await {
             Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(error)) => Failure::from(error),
-            Err(error) => Failure::from_call(error),
+            Ok(Err(error)) => {
+                let is_gone = matches!(error, Error::NotMember);
+                (Failure::from(error), is_gone)
+            }
+            Err(error) => (Failure::from_call(error), false),
         };
-        if let Failure::Unreachable(_) | Failure::Unknown(_) = failure {
+        if elsewhere || matches!(failure, Failure::Unreachable(_) | Failure::Unknown(_)) {
             self.entry_failed(&entry);
         }
         Err(failure)
@@ -162,6 +174,7 @@ impl Client {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(error @ Error::NotMember)) => {
                 spread.avoid(&node);
+                self.entry_failed(&node);
                 Failure::from(error)
             }
             Ok(Err(error)) => Failure::from(error),
@@ -180,9 +193,10 @@ impl Client {
             let entry = self.entry();
             match self.shared.pool.client(&entry).get_conn_info(within(STEP_WITHIN)).await {
                 Ok(Ok(members)) => spread.learn(&members.value),
-                // It is not numbered yet, or is not in the ring: what was known is good enough.
+                // It is not in the ring, or does not answer: the next one is asked when it is time again.
+                Ok(Err(Error::NotMember)) | Err(_) => self.entry_failed(&entry),
+                // The ring is not numbered yet: what was known is good enough.
                 Ok(Err(_)) => {}
-                Err(_) => self.entry_failed(&entry),
             }
         }
         let replicas = spread.replicas(id);

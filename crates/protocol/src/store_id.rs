@@ -1,6 +1,7 @@
 //! The name of a store: 128 random bits, drawn when its data directory was made, and never used again.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -31,6 +32,17 @@ impl<'de> Deserialize<'de> for StoreId {
         } else {
             u128::deserialize(deserializer).map(StoreId)
         }
+    }
+}
+
+impl FromStr for StoreId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<StoreId, String> {
+        let number = u128::from_str_radix(text, 16).ok().filter(|_| text.len() == 32);
+        let number =
+            number.ok_or_else(|| format!("{text:?} is no store: its name has 32 hexadecimal digits"))?;
+        Ok(StoreId(number))
     }
 }
 

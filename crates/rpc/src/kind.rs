@@ -47,7 +47,7 @@ kind!(
     /// Calls of [`Chordata`](crate::service::Chordata).
     ForClients, Client, ChordataRequest, ChordataResponse,
     Put Get GetNode GetConnInfo Connect UpdateNumbers UpdateFingerTable Delete CompareAndSwap PutMany GetMany Scan
-    Find Lookup Fingers Depart Status Forget Recover RecoverQuorum Copy Copies
+    Find Lookup Fingers Depart Status Forget ForgetStore Recover RecoverQuorum Copy Copies
     Mark Digest Unmark
 );
 

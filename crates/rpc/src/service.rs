@@ -174,6 +174,19 @@ pub enum Error {
     /// Join another cluster: there is no place left.
     #[error("this ring of {0} bits is full: every place is taken")]
     RingFull(u8),
+    /// Nothing, or try again: it is written, and will get to the other replicas, but fewer copies than wanted are known to
+    /// be stored.
+    #[error(
+        "written with version {version}, but only {stored} of {wanted} copies are known to be stored: the others follow"
+    )]
+    FewerCopies {
+        /// Its version.
+        version: Version,
+        /// Copies that are stored.
+        stored: usize,
+        /// Copies that were wanted.
+        wanted: usize,
+    },
     /// Mend the request: this cluster, as it keeps its data, does not do that. Nothing was changed.
     #[error("{0}")]
     NotSupported(String),
@@ -692,6 +705,8 @@ pub trait Chordata {
     async fn status() -> Result<Status, Error>;
     /// The member with this id will not come back: others take its place, and its store is barred.
     async fn forget(id: Id) -> Result<(), Error>;
+    /// Eventual mode: this store will not come back; nothing waits for it any more, and it is barred.
+    async fn forget_store(store: StoreId) -> Result<(), Error>;
     /// An operator accepts that acknowledged writes may be lost where no complete copy is left.
     async fn recover() -> Result<(), Error>;
     /// The quorum of the coordinator's group is lost for good: this node rebuilds the group from its own view, which is

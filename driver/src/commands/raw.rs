@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chordata_client::Failure as ClientFailure;
 use chordata_protocol::chain::Epoch;
-use chordata_protocol::{Id, Key, Placement, Policy, Range, Space, Value, Version};
+use chordata_protocol::{Id, Key, Placement, Policy, Range, Space, StoreId, Value, Version};
 use chordata_rpc::service::{CopiesOptions, DigestOptions, Joiner, MarkName, Options, Route, ScanOptions};
 use chordata_rpc::{ChordataStub, within};
 use chordata_server::settings::with_port;
@@ -21,7 +21,7 @@ use crate::suggest;
 const WITHIN: Duration = Duration::from_secs(60);
 
 /// Methods with their arguments, as help shows them.
-const METHODS: [(&str, &str); 26] = [
+const METHODS: [(&str, &str); 27] = [
     ("put", "KEY VALUE"),
     ("get", "KEY"),
     ("get_node", "NUMBER ATTRIBUTE"),
@@ -40,6 +40,7 @@ const METHODS: [(&str, &str); 26] = [
     ("depart", ""),
     ("status", ""),
     ("forget", "ID"),
+    ("forget_store", "STORE"),
     ("recover", ""),
     ("recover_quorum", "VIEW-INDEX"),
     ("copy", "KEY"),
@@ -170,6 +171,10 @@ impl RpcArguments {
             ("depart", []) => answer!(stub.depart(limit))?,
             ("status", []) => answer!(stub.status(limit))?,
             ("forget", [id]) => answer!(stub.forget(limit, parse_id(id, space)?))?,
+            ("forget_store", [store]) => {
+                let store: StoreId = store.parse().map_err(|reason: String| Failure::input(reason))?;
+                answer!(stub.forget_store(limit, store))?
+            }
             ("recover", []) => answer!(stub.recover(limit))?,
             ("recover_quorum", [view]) => {
                 answer!(stub.recover_quorum(limit, parse_number(view, "view's index")?))?

@@ -28,6 +28,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 
 pub use group::{Agreed, Agreement, Group, Machine, OverPool};
 pub(crate) use notes::load;
+pub(crate) use requests::BARRED;
 
 use crate::node::Node;
 

@@ -19,6 +19,9 @@ pub(super) const COMMIT_WITHIN: Duration = Duration::from_secs(8);
 const PROPOSE_WITHIN: Duration = Duration::from_secs(4);
 /// How long a node may take to be no member any more.
 const LEAVE_WITHIN: Duration = Duration::from_secs(60);
+/// Why a store is not admitted.
+pub(crate) const BARRED: &str =
+    "this store was forgotten by its cluster: empty its data directory to join as a new node";
 /// Why a node cannot leave.
 const LAST_MEMBER: &str =
     "this is the last node of the cluster, its keys would have nowhere to go: stop it instead";
@@ -206,9 +209,7 @@ impl Node {
             Applied::Taken(peer) => return Err(Error::IdTaken(peer.id, peer.address)),
             Applied::Full => return Err(Error::RingFull(self.space().bits())),
             Applied::Barred => {
-                let reason =
-                    "this store was forgotten by its cluster: empty its data directory to join as a new node";
-                return Err(Error::Barred(reason.to_owned()));
+                return Err(Error::Barred(BARRED.to_owned()));
             }
             Applied::Prepared(_) | Applied::Done | Applied::Stale => {
                 return Err(Error::Unavailable("the cluster is changing".to_owned()));

@@ -15,24 +15,24 @@ use super::notes;
 pub(super) struct View<'a> {
     engine: &'a dyn Engine,
     index: &'a Index,
-    damaged: RefCell<usize>,
+    damaged: RefCell<Vec<StoreError>>,
 }
 
 impl<'a> View<'a> {
     pub(super) fn new(engine: &'a dyn Engine, index: &'a Index) -> View<'a> {
-        View { engine, index, damaged: RefCell::new(0) }
+        View { engine, index, damaged: RefCell::default() }
     }
 
-    /// How often something damaged was met.
-    pub(super) fn damaged(&self) -> usize {
-        *self.damaged.borrow()
+    /// What could not be read.
+    pub(super) fn into_damaged(self) -> Vec<StoreError> {
+        self.damaged.into_inner()
     }
 
     fn readable<T>(&self, result: Result<T, StoreError>) -> Option<T> {
         match result {
             Ok(found) => Some(found),
             Err(error) if error.is_survivable() => {
-                *self.damaged.borrow_mut() += 1;
+                self.damaged.borrow_mut().push(error);
                 None
             }
             Err(error) => crate::node::fatal(&error),
@@ -46,8 +46,8 @@ impl<'a> View<'a> {
             match self.engine.scan(range, after.as_ref(), visit) {
                 Ok(()) => return,
                 Err(StoreError::Damaged { id, key }) => {
-                    *self.damaged.borrow_mut() += 1;
-                    after = Some((id, key));
+                    after = Some((id, key.clone()));
+                    self.damaged.borrow_mut().push(StoreError::Damaged { id, key });
                 }
                 Err(error) => crate::node::fatal(&error),
             }

@@ -10,7 +10,6 @@ use chordata_store::{Engine, StoreError};
 use tracing::{error, warn};
 
 use super::data::View;
-use super::index::Index;
 use super::{Eventual, Timer};
 use crate::node::Node;
 
@@ -43,8 +42,9 @@ impl Node {
                 (reader(&event), matches!(event, Event::Read { .. }).then(|| event.clone()));
             let view = View::new(engine, &part.index);
             let mut effects = part.machine.handle(self.now(), wall_ms(), event, &view);
-            if view.damaged() > 0 {
-                self.heal_store(part, engine);
+            let damaged = view.into_damaged();
+            if !damaged.is_empty() {
+                self.remove_damaged(part, engine, damaged);
                 events.push_back(Event::Damaged);
                 withhold(&mut effects, reader);
                 events.extend(again);
@@ -118,8 +118,8 @@ impl Node {
             let directory = &part.directory;
             match part.index.apply(engine, changes, |store| directory.peer(store)) {
                 Ok(()) => return healed,
-                Err(StoreError::Damaged { .. }) => {
-                    self.heal_store(part, engine);
+                Err(error @ StoreError::Damaged { .. }) => {
+                    self.remove_damaged(part, engine, vec![error]);
                     healed = Some(Event::Damaged);
                 }
                 Err(error) => crate::node::fatal(&error),
@@ -129,13 +129,12 @@ impl Node {
     }
 
     /// Removes what is damaged: it is fetched again from other replicas.
-    fn heal_store(&self, part: &mut Eventual, engine: &mut dyn Engine) {
-        match Index::build(engine, part.index.space) {
-            Ok((index, damaged)) => {
-                warn!(node = %self.me().address, "{damaged} stored records are damaged: fetching them again");
-                part.index = index;
-            }
-            Err(error) => crate::node::fatal(&error),
+    fn remove_damaged(&self, part: &mut Eventual, engine: &mut dyn Engine, damaged: Vec<StoreError>) {
+        for error in &damaged {
+            warn!(node = %self.me().address, "{error}: fetching it again");
+        }
+        if let Err(error) = part.index.remove_damaged(engine, damaged) {
+            crate::node::fatal(&error);
         }
     }
 

@@ -1,8 +1,8 @@
 //! What is kept in memory about the engine's records: their digests, and where the tombstones are.
 //!
 //! Both follow every change that goes through [`Index::apply`], and are built anew from a scan when the node starts. A
-//! record whose checksum is wrong has no hash that could be taken out of the digests again: it is removed, and everything
-//! is built anew.
+//! record whose checksum is wrong has no hash that could be taken out of the digests again: it is removed, and the digest
+//! of its bucket is built anew.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -37,6 +37,15 @@ fn hash(key: &Key, stored: &Stored) -> RecordHash {
     record_hash(key, stored.version, stored.value.as_ref().map(|value| &value[..]))
 }
 
+/// Is there such a note, readable or not?
+fn has_note(engine: &dyn Engine, name: &[u8]) -> Result<bool, StoreError> {
+    match engine.note(name) {
+        Ok(note) => Ok(note.is_some()),
+        Err(StoreError::DamagedNote { .. }) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
 /// The whole ring, from the lowest identifier on.
 pub(super) fn everything(space: Space) -> Range {
     let last = space.distance(Id::from_u128(1), Id::ZERO);
@@ -44,42 +53,71 @@ pub(super) fn everything(space: Space) -> Range {
 }
 
 impl Index {
-    /// Of everything that an engine has. What is damaged there is removed: how many records were is the second part.
+    /// Of everything that an engine has. What is damaged there is removed: how much was is the second part.
     ///
     /// # Errors
     /// When the store has failed.
     pub(super) fn build(engine: &mut dyn Engine, space: Space) -> Result<(Index, usize), StoreError> {
-        let mut index = Index {
-            space,
-            tree: Tree::new(space),
-            tombstones: BTreeMap::new(),
-            hints: notes::count_hints(engine)?,
-        };
-        let mut damaged: Vec<Write> = Vec::new();
-        let mut after = None;
+        let (hints, damaged_hints) = notes::count_hints(engine)?;
+        let mut index = Index { space, tree: Tree::new(space), tombstones: BTreeMap::new(), hints };
+        let damaged = index.take_in(engine, everything(space))?;
+        let removed = damaged.len() + damaged_hints.len();
+        let hints = damaged_hints.into_iter().map(|name| Write::Note(name, None));
+        let removals: Vec<Write> =
+            damaged.into_iter().map(|(id, key)| Write::Remove(id, key)).chain(hints).collect();
+        for part in removals.chunks(REMOVED_AT_ONCE) {
+            engine.apply(part.to_vec())?;
+        }
+        Ok((index, removed))
+    }
+
+    /// Adds what an engine has in a range. What could not be read.
+    fn take_in(&mut self, engine: &dyn Engine, range: Range) -> Result<Vec<Position>, StoreError> {
+        let mut damaged: Vec<Position> = Vec::new();
         loop {
-            let scanned = engine.scan(everything(space), after.as_ref(), &mut |item| {
-                index.tree.insert(item.id, hash_of(&item));
+            let scanned = engine.scan(range, damaged.last(), &mut |item| {
+                // Where a scan goes on behind a damaged record nothing in front of that comes again.
+                self.tree.insert(item.id, hash_of(&item));
                 if item.value.is_none() {
-                    index.tombstones.insert(item.position(), item.version);
+                    self.tombstones.insert(item.position(), item.version);
                 }
                 ControlFlow::Continue(())
             });
             match scanned {
-                Ok(()) => break,
-                // The scan goes on behind it.
-                Err(StoreError::Damaged { id, key }) => {
-                    damaged.push(Write::Remove(id, key.clone()));
-                    after = Some((id, key));
-                }
+                Ok(()) => return Ok(damaged),
+                Err(StoreError::Damaged { id, key }) => damaged.push((id, key)),
                 Err(error) => return Err(error),
             }
         }
-        let count = damaged.len();
-        for part in damaged.chunks(REMOVED_AT_ONCE) {
-            engine.apply(part.to_vec())?;
+    }
+
+    /// Removes what is damaged. Of its hash nothing is known, so the digests near by are built anew.
+    ///
+    /// # Errors
+    /// When the store has failed.
+    pub(super) fn remove_damaged(
+        &mut self,
+        engine: &mut dyn Engine,
+        damaged: Vec<StoreError>,
+    ) -> Result<(), StoreError> {
+        for error in damaged {
+            match error {
+                StoreError::Damaged { id, key } => {
+                    engine.apply(vec![Write::Remove(id, key)])?;
+                    let bucket = self.tree.reset(id);
+                    self.tombstones.retain(|(id, _), _| !bucket.contains(*id));
+                    let others = self.take_in(engine, bucket)?;
+                    let removals = others.into_iter().map(|(id, key)| Write::Remove(id, key));
+                    engine.apply(removals.collect())?;
+                }
+                StoreError::DamagedNote { name } => {
+                    engine.apply(vec![Write::Note(name, None)])?;
+                    (self.hints, _) = notes::count_hints(engine)?;
+                }
+                error => return Err(error),
+            }
         }
-        Ok((index, count))
+        Ok(())
     }
 
     /// Makes all these changes in one batch.
@@ -127,12 +165,12 @@ impl Index {
                 }
                 Change::Hint(store, key) => {
                     let name = notes::hint_name(*store, key);
-                    self.hints += u64::from(engine.note(&name)?.is_none());
+                    self.hints += u64::from(!has_note(engine, &name)?);
                     Write::Note(name, Some(Vec::new()))
                 }
                 Change::Unhint(store, key) => {
                     let name = notes::hint_name(*store, key);
-                    let was = engine.note(&name)?.is_some();
+                    let was = has_note(engine, &name)?;
                     self.hints = self.hints.saturating_sub(u64::from(was));
                     Write::Note(name, None)
                 }

@@ -18,8 +18,10 @@ use crate::node::Node;
 
 /// How often members are looked at when nothing happens.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long a node that leaves may take to give away what it has.
-const LEAVE_WITHIN: Duration = Duration::from_secs(60);
+/// A node that leaves and of which nobody has taken anything for so long cannot leave now.
+const STUCK_AFTER: Duration = Duration::from_secs(30);
+/// Times that it is said that a store is gone.
+const FAREWELLS_MAX: usize = 3;
 /// Why a node cannot leave.
 const LAST_MEMBER: &str =
     "this is the last node of the ring, its keys would have nowhere to go: stop it instead";
@@ -107,35 +109,59 @@ impl Node {
         }
         // What it has is given away while it is in the ring: it can still stay if that fails.
         self.look_at_members().await;
-        let swept = self.given(Some(Instant::now() + LEAVE_WITHIN), Machine::is_swept).await;
+        let swept = self.given(Machine::is_swept).await;
         let left = match swept {
             Ok(()) => self.leave_ring().await,
             Err(error) => Err(error),
         };
-        if left.is_err() {
+        if let Err(error) = left {
             self.with_eventual(|part, _| part.leaving = false);
             self.look_at_members().await;
-            return left;
+            return Err(error);
         }
-        // What others brought until they knew that it has left.
-        self.given(None, Machine::is_drained).await?;
+        // What others brought until they knew that it has left. From then on it takes nothing any more.
+        while !self.close() {
+            if let Err(Error::Unavailable(reason)) = self.given(Machine::is_drained).await {
+                warn!(node = %self.me().address, "this node has left the ring, but still has keys: {reason}");
+            }
+        }
         self.farewell().await;
         self.with_eventual(|part, _| part.gone = true);
         self.serving_changed();
         Ok(())
     }
 
-    /// Waits until what this node has is with others.
-    async fn given(&self, deadline: Option<Instant>, is_given: fn(&Machine) -> bool) -> Result<(), Error> {
+    /// Takes nothing any more, if all that this node had is with others.
+    fn close(&self) -> bool {
+        let closed = self.with_eventual(|part, _| {
+            part.closed = part.is_given(Machine::is_drained);
+            part.closed
+        });
+        // A node that has stopped does nothing anyway.
+        closed.unwrap_or(true)
+    }
+
+    /// Waits until what this node has is with others; gives up when nothing is taken for a while.
+    async fn given(&self, is_given: fn(&Machine) -> bool) -> Result<(), Error> {
         let mut changed = self.subscribe_serving();
-        let far = Instant::now() + Duration::from_secs(24 * 3600);
-        while !self.with_eventual(|part, _| is_given(&part.machine)).unwrap_or(true) {
-            if tokio::time::timeout_at(deadline.unwrap_or(far), changed.changed()).await.is_err() {
-                let reason = "the others have not taken everything over in time: the node stays in the ring";
+        let (mut moved, mut deadline) = (0, Instant::now() + STUCK_AFTER);
+        loop {
+            let look =
+                self.with_eventual(|part, _| (part.is_given(is_given), part.machine.counters().handed_off));
+            let (given, handed) = look.ok_or(Error::NotMember)?;
+            if given {
+                return Ok(());
+            }
+            if handed > moved {
+                (moved, deadline) = (handed, Instant::now() + STUCK_AFTER);
+            }
+            if Instant::now() >= deadline {
+                let reason = "the others take nothing over; ask again later";
                 return Err(Error::Unavailable(reason.to_owned()));
             }
+            // A change, or none for a while.
+            let _ = tokio::time::timeout(LOOK_EVERY, changed.changed()).await;
         }
-        Ok(())
     }
 
     /// Tells the others that this store never comes back. Its node has left the ring.
@@ -148,19 +174,39 @@ impl Node {
             let others: Vec<StoreId> = members.iter().map(|member| member.store).collect();
             (others, Stores { known: stores.known.clone(), forgotten })
         });
-        let Some((others, stores)) = told else { return };
-        let letters = others.into_iter().map(|store| {
-            let request = Request::Keep { tombstones: Vec::new(), stores: stores.clone() };
-            self.send_letter(store, request)
-        });
-        let answers = join_all(letters).await;
-        if answers.iter().all(Result::is_err) {
+        let Some((mut others, stores)) = told else { return };
+        let count = others.len();
+        for _ in 0..FAREWELLS_MAX {
+            let letters = others.iter().map(|store| {
+                let request = Request::Keep { tombstones: Vec::new(), stores: stores.clone() };
+                self.send_letter(*store, request)
+            });
+            let answers = join_all(letters).await;
+            others = others
+                .into_iter()
+                .zip(answers)
+                .filter(|(_, answer)| answer.is_err())
+                .map(|(store, _)| store)
+                .collect();
+            if others.is_empty() {
+                return;
+            }
+        }
+        // Those that heard it tell the others.
+        if others.len() == count {
             warn!(node = %self.me().address, "nobody was told that this store is gone: say `forget` for this node");
         }
     }
 }
 
 impl Eventual {
+    /// Is everything given away, with a table of members in which this node is not?
+    fn is_given(&self, is_given: fn(&Machine) -> bool) -> bool {
+        let table = self.machine.table();
+        let others = table.is_some_and(|table| !table.has(self.store()) && !table.members().is_empty());
+        others && is_given(&self.machine)
+    }
+
     /// Is it known which store that node has? One that was forgotten has another by now, or may not be there.
     fn knows(&self, peer: &Peer, now: Time) -> bool {
         let store = self.directory.store_at(&peer.address, now);

@@ -64,8 +64,8 @@ pub struct Opened {
 /// # Errors
 /// When a note is damaged, or the store has failed.
 pub fn open(engine: &mut dyn Engine, space: Space) -> Result<Opened, StoreError> {
-    let (remembered, places) = notes::load(engine)?;
     let (index, damaged) = Index::build(engine, space)?;
+    let (remembered, places) = notes::load(engine)?;
     if damaged > 0 {
         tracing::warn!("{damaged} stored records were damaged: they are fetched again from other nodes");
     }
@@ -99,8 +99,12 @@ pub(crate) struct Eventual {
     seen: Option<Version>,
     /// It leaves the ring: it takes no requests any more, and gives away what it has.
     leaving: bool,
-    /// It has left, and nobody counts on it any more.
+    /// It has left and given everything away: it takes nothing any more.
+    closed: bool,
+    /// And the others know.
     gone: bool,
+    /// Another node that has the same store.
+    double: Option<Peer>,
     /// As it was told last: see [`Machine::is_swept`] and [`Machine::is_drained`].
     given: (bool, bool),
     next_caller: u64,
@@ -139,7 +143,9 @@ impl Eventual {
             forgotten,
             seen,
             leaving: false,
+            closed: false,
             gone: false,
+            double: None,
             given: (false, false),
             next_caller: 0,
             replies: BTreeMap::new(),
@@ -158,8 +164,20 @@ impl Eventual {
         self.machine.me()
     }
 
+    /// Was it forgotten, though it did not leave?
     pub(crate) fn is_barred(&self) -> bool {
-        self.machine.is_barred()
+        self.machine.is_barred() && !self.leaving
+    }
+
+    /// Another node that has the same store: one of the two must not be.
+    pub(crate) fn double(&self) -> Option<Peer> {
+        self.double.clone()
+    }
+
+    /// May a store with this name, or one in its place, not come back?
+    pub(crate) fn has_forgotten(&self, store: StoreId) -> bool {
+        // What was in memory comes back as another store.
+        self.replication.durability != Durability::Memory && self.machine.stores().forgotten.contains(&store)
     }
 
     /// Has it given everything away, and told others so?

@@ -66,17 +66,24 @@ pub(super) fn hints(
     })
 }
 
-/// How many hints there are.
+/// How many hints there are, and the names of those that cannot be read: they are of no use.
 ///
 /// # Errors
-/// When a note is damaged, or the store has failed.
-pub(super) fn count_hints(engine: &dyn Engine) -> Result<u64, StoreError> {
+/// When the store has failed.
+pub(super) fn count_hints(engine: &dyn Engine) -> Result<(u64, Vec<Vec<u8>>), StoreError> {
     let mut count = 0;
-    engine.notes(HINT, None, &mut |_, _| {
-        count += 1;
-        ControlFlow::Continue(())
-    })?;
-    Ok(count)
+    let mut damaged: Vec<Vec<u8>> = Vec::new();
+    loop {
+        let visited = engine.notes(HINT, damaged.last().map(Vec::as_slice), &mut |_, _| {
+            count += 1;
+            ControlFlow::Continue(())
+        });
+        match visited {
+            Ok(()) => return Ok((count, damaged)),
+            Err(StoreError::DamagedNote { name }) => damaged.push(name),
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// What the store has kept of its earlier lives, and where the stores were that it knew.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chordata_protocol::eventual::{Event, Request, Response, Settings};
-use chordata_protocol::{Address, CallError, Id, Peer, StoreId, Time};
+use chordata_protocol::{Address, CallError, Durability, Id, Peer, StoreId, Time};
 use chordata_rpc::letter::{Hello, Letter, Reply};
 use chordata_rpc::{CallFailure, within};
 use tokio::sync::oneshot;
@@ -72,9 +72,11 @@ impl Directory {
         (now.since(known.asked) <= CLOCK_LASTS).then_some(*known)
     }
 
-    fn heard(&mut self, peer: &Peer, hello: Hello, asked: Time) {
-        self.by_address.insert(peer.address.clone(), Acquaintance { hello, asked });
+    /// Somebody there said who it is; the store that was there before, if it is another one now.
+    fn heard(&mut self, peer: &Peer, hello: Hello, asked: Time) -> Option<StoreId> {
         self.peers.insert(hello.store, peer.clone());
+        let before = self.by_address.insert(peer.address.clone(), Acquaintance { hello, asked })?.hello.store;
+        (before != hello.store).then_some(before)
     }
 }
 
@@ -92,26 +94,44 @@ impl Node {
         Duration::from_micros(self.now().as_micros())
     }
 
+    /// A node has said who it is.
+    fn heard(&self, peer: &Peer, hello: Hello, asked: Time) {
+        self.with_eventual(|part, engine| {
+            if hello.store == part.store() && peer.address != self.me().address {
+                part.double = Some(peer.clone());
+                return self.serving_changed();
+            }
+            let replaced = part.directory.heard(peer, hello, asked);
+            // What was in memory is gone with its process.
+            if let Some(former) = replaced.filter(|_| part.replication.durability == Durability::Memory) {
+                self.carry_eventual(part, engine, Event::Forget(former));
+            }
+        });
+    }
+
     /// Who this node is, to other nodes.
     pub(crate) fn hello_here(&self) -> Option<Hello> {
-        self.with_eventual(|part, _| self.hello_of(part))
+        self.with_eventual(|part, _| (!part.closed).then(|| self.hello_of(part))).flatten()
     }
 
     /// Takes another store's letter.
     pub(crate) async fn letter_came(&self, letter: Letter) -> Option<Reply> {
         let (answer, answered) = oneshot::channel();
         let (hello, opened) = self.with_eventual(|part, engine| {
+            if part.closed {
+                return None;
+            }
             let hello = self.hello_of(part);
             let is_mine = letter.to == hello.store && letter.incarnation == hello.incarnation;
             if !is_mine || hello.clock > letter.until {
-                return (hello, false);
+                return Some((hello, false));
             }
             let caller = part.caller();
             part.answers.insert(caller, answer);
             let event = Event::Asked { caller, from: letter.from, request: letter.request };
             self.carry_eventual(part, engine, event);
-            (hello, true)
-        })?;
+            Some((hello, true))
+        })??;
         if !opened {
             return Some(Reply { response: None, hello });
         }
@@ -155,7 +175,7 @@ impl Node {
             let reply = self.pool().ring(&peer.address).deliver(within(LETTER_WITHIN), letter).await;
             let reply = reply.map_err(|error| self.letter_lost(&peer, &error.into()))?;
             let Reply { response, hello } = reply.ok_or(CallError::Unreachable)?;
-            self.with_eventual(|part, _| part.directory.heard(&peer, hello, asked));
+            self.heard(&peer, hello, asked);
             if let Some(response) = response {
                 return Ok(response);
             }
@@ -169,7 +189,7 @@ impl Node {
         let hello = self.pool().ring(&peer.address).hello(within(LETTER_WITHIN)).await;
         let hello = hello.map_err(|error| self.letter_lost(peer, &error.into()))?;
         let hello = hello.ok_or(CallError::Unreachable)?;
-        self.with_eventual(|part, _| part.directory.heard(peer, hello, asked));
+        self.heard(peer, hello, asked);
         Ok(hello)
     }
 

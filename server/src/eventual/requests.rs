@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chordata_protocol::eventual::{ClientError, Event, Outcome as Became};
 use chordata_protocol::ring::Caller;
-use chordata_protocol::{Id, Key, Operation, Outcome, Record};
+use chordata_protocol::{Id, Key, Operation, Outcome, Record, StoreId};
 use chordata_rpc::service::{Error, Options, Placed};
 use tokio::sync::oneshot;
 
@@ -13,38 +13,41 @@ use crate::node::Node;
 /// How long a request may wait for copies, or for replicas.
 const ANSWER_WITHIN: Duration = Duration::from_secs(8);
 
-fn refused(error: ClientError) -> Error {
+/// As the caller has to go on. `copies`: how many a key has in a ring that is large enough.
+fn refused(error: ClientError, copies: usize) -> Error {
     match error {
         ClientError::BadInput(bad) => Error::BadInput(bad),
+        // There may soon be as many members.
+        error @ ClientError::TooManyAcks { wanted, .. } if wanted <= copies => {
+            Error::Unavailable(error.to_string())
+        }
         error @ (ClientError::NoCompareAndSwap
         | ClientError::FromTheFuture { .. }
         | ClientError::TooManyAcks { .. }) => Error::NotSupported(error.to_string()),
-        error @ ClientError::FewerCopies { .. } => Error::Unknown(error.to_string()),
+        ClientError::FewerCopies { version, stored, wanted } => {
+            Error::FewerCopies { version, stored, wanted }
+        }
         error @ ClientError::FewerReplicas { .. } => Error::Unavailable(error.to_string()),
-        ClientError::Busy | ClientError::Barred => Error::NotMember,
+        ClientError::Busy => Error::Overloaded,
+        ClientError::Barred => Error::NotMember,
     }
 }
 
 impl Node {
-    async fn eventual_request(
-        &self,
-        request: impl FnOnce(Caller) -> Event,
-    ) -> Result<Result<Became, ClientError>, Error> {
+    async fn eventual_request(&self, request: impl FnOnce(Caller) -> Event) -> Result<Became, Error> {
         let (reply, answered) = oneshot::channel();
         let taken = self.with_eventual(|part, engine| {
-            if part.leaving {
-                return false;
+            if part.leaving || part.machine.table().is_none() {
+                return None;
             }
             let caller = part.caller();
             part.replies.insert(caller, reply);
             self.carry_eventual(part, engine, request(caller));
-            true
+            Some(part.replication.copies())
         });
-        if taken != Some(true) {
-            return Err(Error::NotMember);
-        }
+        let copies = taken.flatten().ok_or(Error::NotMember)?;
         match tokio::time::timeout(ANSWER_WITHIN, answered).await {
-            Ok(Ok(result)) => Ok(result),
+            Ok(Ok(result)) => result.map_err(|error| refused(error, copies)),
             Ok(Err(_)) => Err(Error::Unknown("the node stopped meanwhile".to_owned())),
             Err(_) => Err(Error::Unknown("the other replicas have not answered yet".to_owned())),
         }
@@ -65,7 +68,7 @@ impl Node {
         let deletes = matches!(operation, Operation::Delete);
         let (acks, seen) = (usize::from(options.acks).max(1), options.seen);
         let request = |caller| Event::Write { caller, key, operation, acks, seen };
-        match self.eventual_request(request).await?.map_err(refused)? {
+        match self.eventual_request(request).await? {
             Became::Written(version) => {
                 let result = if deletes { Outcome::Deleted(before) } else { Outcome::Written(version) };
                 Ok(Placed { result, at: Some(version) })
@@ -98,44 +101,64 @@ impl Node {
         let (acks, seen, key) = (usize::from(options.acks).max(1), options.seen, key.clone());
         let request = |caller| Event::Read { caller, key, acks, seen };
         match self.eventual_request(request).await {
-            Ok(Ok(Became::Found(held))) => {
+            Ok(Became::Found(held)) => {
                 let at = held.as_ref().map(|held| held.version);
                 let record = held.and_then(|held| Some(Record { version: held.version, value: held.value? }));
                 Ok(Placed { result: record, at })
             }
-            Ok(Ok(Became::Written(_))) => {
-                Err(Error::Unavailable("the node answered something else".to_owned()))
-            }
-            Ok(Err(error)) => Err(refused(error)),
+            Ok(Became::Written(_)) => Err(Error::Unavailable("the node answered something else".to_owned())),
             // A read changes nothing: nobody has to wonder what became of it.
             Err(Error::Unknown(reason)) => Err(Error::Unavailable(reason)),
             Err(error) => Err(error),
         }
     }
 
-    /// The store at that place never comes back: nothing waits for it any more.
-    pub(crate) fn eventual_forget(&self, id: Id) -> Result<(), Error> {
-        let forgotten = self.with_eventual(|part, engine| {
-            let members = part.machine.table().map(|table| table.members().to_vec()).unwrap_or_default();
-            if let Some(member) = members.iter().find(|member| member.id == id) {
-                let store = member.store;
-                return Err(Error::Unavailable(format!(
-                    "the node at {id:?} (store {store}) is in the ring: use depart, or stop it first"
-                )));
-            }
-            let stores = part.directory.stores_at(id);
-            let gone: Vec<_> =
-                stores.into_iter().filter(|store| !part.machine.stores().forgotten.contains(store)).collect();
-            if gone.is_empty() {
-                return Err(Error::Unavailable(format!(
-                    "no store that is away had its place at {id:?}, or it was forgotten already"
-                )));
-            }
-            for store in gone {
-                self.carry_eventual(part, engine, Event::Forget(store));
-            }
-            Ok(())
+    /// The stores that had their place there and are not in the ring never come back: nothing waits for them any more.
+    pub(crate) async fn eventual_forget(&self, id: Id) -> Result<(), Error> {
+        let stores = self.with_eventual(|part, _| {
+            let present = part
+                .machine
+                .table()
+                .is_some_and(|table| table.members().iter().any(|member| member.id == id));
+            (part.directory.stores_at(id), present)
         });
-        forgotten.ok_or(Error::NotMember)?
+        let (stores, present) = stores.ok_or(Error::NotMember)?;
+        let mut gone = 0;
+        for store in stores {
+            gone += usize::from(self.forget_store_here(store)?);
+        }
+        if gone == 0 {
+            let why =
+                if present { "the node there is in the ring: use depart, or stop it first" } else { "" };
+            let why =
+                format!("no store that is away had its place at {id:?}, or it was forgotten already. {why}");
+            return Err(Error::Unavailable(why.trim_end().to_owned()));
+        }
+        self.sync().await;
+        Ok(())
+    }
+
+    /// The same for one store, by its name.
+    pub(crate) async fn eventual_forget_store(&self, store: StoreId) -> Result<(), Error> {
+        if !self.forget_store_here(store)? {
+            let reason = format!("the store {store} is in the ring, is not known, or was forgotten already");
+            return Err(Error::Unavailable(reason));
+        }
+        self.sync().await;
+        Ok(())
+    }
+
+    /// Forgets a store that is not in the ring. False: there is no such one.
+    fn forget_store_here(&self, store: StoreId) -> Result<bool, Error> {
+        let forgotten = self.with_eventual(|part, engine| {
+            let stores = part.machine.stores();
+            let is_member = part.machine.table().is_none_or(|table| table.has(store));
+            if is_member || !stores.known.contains(&store) || stores.forgotten.contains(&store) {
+                return false;
+            }
+            self.carry_eventual(part, engine, Event::Forget(store));
+            true
+        });
+        forgotten.ok_or(Error::NotMember)
     }
 }

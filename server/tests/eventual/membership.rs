@@ -110,3 +110,42 @@ async fn a_node_that_had_everything_in_memory_comes_back_as_another_store() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copied_data_directory_is_no_second_node() {
+    within(150, async {
+        let mut ring = TestRing::start(3, SYNC).await;
+        let client = ring.client().await;
+        for (key, value) in (0..20).map(entry) {
+            client.put(key, value).await.unwrap();
+        }
+        let copy = tempfile::tempdir().unwrap();
+        let original = &mut ring.servers[1];
+        blocking(|| original.terminate());
+        copy_directory(&original.home.path().join("data"), &copy.path().join("data"));
+        blocking(|| original.start_again());
+        ring.whole().await;
+        let join = ring.servers[0].address.to_string();
+        let port = crate::support::free_port().to_string();
+        let arguments = ["--port", &port, "--data", "data", "--join", &join, "--join-timeout", "3"];
+        let (code, says) = blocking(|| crate::support::process::refused_at(copy.path(), &arguments, &[]));
+        assert_eq!(code, Some(1), "{says}");
+        assert!(says.contains("is taken by"), "{says}");
+        let (held, _) = equal(&client, &peers(&ring)).await;
+        assert_eq!(held.len(), 20);
+    })
+    .await;
+}
+
+fn copy_directory(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_directory(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}

@@ -87,10 +87,7 @@ impl Tree {
     /// insert again.
     pub fn reset(&mut self, id: Id) -> Range {
         let bucket = self.bucket(id);
-        let range = Range {
-            low: self.bucket_end_of(self.before(bucket)),
-            high: self.bucket_end_of(bucket),
-        };
+        let range = Range { low: self.bucket_end_of(self.before(bucket)), high: self.bucket_end_of(bucket) };
         let slot = self.pages.get_mut((bucket >> PAGE_BITS) as usize);
         if let Some(page) = slot.and_then(Option::as_mut) {
             let digest = std::mem::take(&mut page.buckets[(bucket % PAGE_BUCKETS) as usize]);

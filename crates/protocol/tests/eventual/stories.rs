@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chordata_protocol::eventual::{
-    Caller, Change, ClientError, Durability, Effect, Event, Eventual, Outcome, Remembered, Request, Response,
-    Settings, Stamped, StoreId, Stores,
+    Caller, Change, ClientError, Durability, Effect, Event, Eventual, Member, Outcome, Remembered, Request,
+    Response, Settings, Stamped, StoreId, Stores, Table, Timer,
 };
-use chordata_protocol::{Key, Operation, Space, Time, Version};
+use chordata_protocol::{Id, Key, Operation, Space, Time, Version};
 
 use crate::check::{History, left_over, lost, unequal};
 use crate::disk::Disk;
@@ -282,6 +282,119 @@ fn a_new_replica_asks_another_before_it_says_that_there_is_nothing() {
     world.run(seconds(2));
     for caller in callers {
         assert_eq!(found(&world, caller), Some(b"x".to_vec()));
+    }
+}
+
+/// A machine with a store and a disk that syncs at once.
+struct Lone {
+    machine: Eventual,
+    disk: Disk,
+}
+
+impl Lone {
+    fn new(store: u128, members: &[u128], replicas: usize) -> Lone {
+        let settings = Settings { durability: Durability::Stored, ..Settings::default() };
+        let machine = Eventual::new(settings, StoreId(store), 3, Remembered::default());
+        let mut lone = Lone { machine, disk: Disk::new(Space::default()) };
+        let member = |store: &u128| Member { id: Id::from_u128(*store), store: StoreId(*store) };
+        let table = Table::new(members.iter().map(member).collect(), replicas);
+        lone.handle(Event::Members { table, forgotten: BTreeSet::new(), seen: None });
+        lone
+    }
+
+    /// All effects, with those of the disk's syncs.
+    fn handle(&mut self, event: Event) -> Vec<Effect> {
+        let (mut events, mut all) = (vec![event], Vec::new());
+        while let Some(event) = events.pop() {
+            for effect in self.machine.handle(Time::ZERO, 1000, event, &self.disk.content) {
+                match &effect {
+                    Effect::Store(changes) => self.disk.store(changes.clone()),
+                    Effect::Persist { token } => events.push(Event::Persisted { token: *token }),
+                    _ => {}
+                }
+                all.push(effect);
+            }
+        }
+        all
+    }
+
+    fn asked(&mut self, from: u128, request: Request) -> Vec<Effect> {
+        self.handle(Event::Asked { caller: Caller(4), from: StoreId(from), request })
+    }
+}
+
+/// Whoever asks it on behalf of a client must not take its word for it either.
+#[test]
+fn nobody_believes_a_new_replica_that_there_is_nothing() {
+    let key = Key::new("berlin");
+    let answered = |effects: Vec<Effect>| {
+        effects.into_iter().find_map(|effect| match effect {
+            Effect::Answer { response, .. } => Some(response),
+            _ => None,
+        })
+    };
+    let mut new = Lone::new(1, &[1, 2, 3], 3);
+    assert_eq!(answered(new.asked(9, Request::Read(key.clone()))), Some(Response::Unfilled));
+    let mut only = Lone::new(1, &[1], 3);
+    assert_eq!(answered(only.asked(9, Request::Read(key))), Some(Response::Held(None)));
+
+    let found = Stamped { version: Version { epoch: 5, sequence: 9 }, value: Some("1".into()) };
+    for (second, expected) in [(Response::Held(Some(found.clone())), Some(found)), (Response::Unfilled, None)]
+    {
+        let mut asker = Lone::new(9, &[1, 2], 2);
+        let read = Event::Read { caller: Caller(7), key: Key::new("berlin"), acks: 1, seen: None };
+        let calls: Vec<_> = asker
+            .handle(read)
+            .into_iter()
+            .filter_map(|effect| match effect {
+                Effect::Call { token, request: Request::Read(_), .. } => Some(token),
+                _ => None,
+            })
+            .collect();
+        let done = |effects: Vec<Effect>| {
+            effects.into_iter().find_map(|effect| match effect {
+                Effect::Done { result, .. } => Some(result),
+                _ => None,
+            })
+        };
+        let first = Event::Reply { token: calls[0], result: Ok(Response::Unfilled) };
+        assert_eq!(done(asker.handle(first)), None, "somebody may know more");
+        let second = Event::Reply { token: calls[1], result: Ok(second) };
+        assert_eq!(done(asker.handle(second)), Some(Ok(Outcome::Found(expected))));
+    }
+}
+
+/// Two stores may take each other for replicas of a key, and offer it to each other at the same time: if each dropped
+/// its copy since the other says that it has one, both would be gone.
+#[test]
+fn what_another_was_told_to_be_here_is_not_dropped_on_older_word() {
+    let (key, version) = (Key::new("berlin"), Version { epoch: 5, sequence: 9 });
+    let entries = vec![(key.clone(), Stamped { version, value: Some("1".into()) })];
+    let offer = || Request::Offer(vec![(key.clone(), version)]);
+    for vouches in [None, Some(offer()), Some(Request::Copy { entries: entries.clone(), durable: true })] {
+        let mut lone = Lone::new(1, &[2, 3], 2);
+        lone.asked(3, Request::Copy { entries: entries.clone(), durable: true });
+        let offers: Vec<_> = lone
+            .handle(Event::Timer(Timer::HandOff))
+            .into_iter()
+            .filter_map(|effect| match effect {
+                Effect::Call { token, request: Request::Offer(_), .. } => Some(token),
+                _ => None,
+            })
+            .collect();
+        let is_dropped = |effects: &[Effect]| {
+            let erases = |change: &Change| matches!(change, Change::Erase(_));
+            effects
+                .iter()
+                .any(|effect| matches!(effect, Effect::Store(changes) if changes.iter().any(erases)))
+        };
+        let has_it = || Ok(Response::Offered { wanted: Vec::new(), newer: Vec::new() });
+        assert!(!is_dropped(&lone.handle(Event::Reply { token: offers[0], result: has_it() })));
+        if let Some(request) = vouches.clone() {
+            lone.asked(3, request);
+        }
+        let effects = lone.handle(Event::Reply { token: offers[1], result: has_it() });
+        assert_eq!(is_dropped(&effects), vouches.is_none(), "{vouches:?}");
     }
 }
 
