@@ -85,7 +85,7 @@ fn die_of_panics() {
     }));
 }
 
-async fn run(settings: crate::settings::Resolved, until_stdin_closes: bool) -> ExitCode {
+async fn run(mut settings: crate::settings::Resolved, until_stdin_closes: bool) -> ExitCode {
     raise_file_limit();
     die_of_panics();
     let (Ok(mut terminate), Ok(mut interrupt)) =
@@ -101,52 +101,73 @@ async fn run(settings: crate::settings::Resolved, until_stdin_closes: bool) -> E
         }
     };
     tokio::pin!(orphaned);
-    let started = tokio::select! {
-        started = start(settings, Arc::new(TcpNet)) => started,
-        _ = terminate.recv() => return ExitCode::SUCCESS,
-        _ = interrupt.recv() => return ExitCode::SUCCESS,
-        () = &mut orphaned => return ExitCode::SUCCESS,
-    };
-    let started = match started {
-        Ok(started) => started,
-        Err(problem) => {
-            error!("{problem}");
-            return ExitCode::from(problem.exit_code());
+    loop {
+        let started = tokio::select! {
+            started = start(settings.clone(), Arc::new(TcpNet)) => started,
+            _ = terminate.recv() => return ExitCode::SUCCESS,
+            _ = interrupt.recv() => return ExitCode::SUCCESS,
+            () = &mut orphaned => return ExitCode::SUCCESS,
+        };
+        let started = match started {
+            Ok(started) => started,
+            Err(problem) => {
+                error!("{problem}");
+                return ExitCode::from(problem.exit_code());
+            }
+        };
+        let me = started.node.me().clone();
+        announce(&format!("ready {} {}", me.id.to_literal(), me.address));
+        let ending = tokio::select! {
+            _ = terminate.recv() => {
+                info!("told to stop: this node stays a member of the ring");
+                None
+            }
+            _ = interrupt.recv() => {
+                info!("interrupted: this node stays a member of the ring");
+                None
+            }
+            () = &mut orphaned => {
+                info!("who started this server is gone: stopping");
+                None
+            }
+            ending = started.left() => Some(ending),
+        };
+        if ending == Some(Ending::Displaced) {
+            info!("another node has the place {:?}: asking for a new one", me.id);
+            (settings.displaced, settings.listen) = (true, started.listening);
+            started.stop().await;
+            continue;
         }
-    };
-    let mut code = ExitCode::SUCCESS;
-    let me = started.node.me().clone();
-    announce(&format!("ready {} {}", me.id.to_literal(), me.address));
-    tokio::select! {
-        _ = terminate.recv() => info!("told to stop: this node stays a member of the ring"),
-        _ = interrupt.recv() => info!("interrupted: this node stays a member of the ring"),
-        () = &mut orphaned => info!("who started this server is gone: stopping"),
-        ending = started.left() => match ending {
-            Ending::Departed => {
-                info!("departed: nothing is left to do here");
-                // Whoever asked for it shall get the answer, and late requests a word where to go.
-                tokio::time::sleep(FAREWELL).await;
-            }
-            Ending::Double(peer) => {
-                error!(
-                    "{peer} has the same store: a data directory was copied. Only one of the two may run: start the other \
-                     one with an empty directory"
-                );
-                code = ExitCode::FAILURE;
-            }
-            Ending::Forgotten => {
-                error!(
-                    "this store was forgotten by its cluster and may not come back: to join as a new node, start with \
-                     an empty data directory"
-                );
-                code = ExitCode::FAILURE;
-            }
-        },
+        let code = ending.as_ref().map_or(ExitCode::SUCCESS, say);
+        if ending == Some(Ending::Departed) {
+            // Whoever asked for it shall get the answer, and late requests a word where to go.
+            tokio::time::sleep(FAREWELL).await;
+        }
+        // Where there is no service manager, nobody listens.
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        started.stop().await;
+        return code;
     }
-    // Where there is no service manager, nobody listens.
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-    started.stop().await;
-    code
+}
+
+/// Says why a node's part in the ring is over.
+fn say(ending: &Ending) -> ExitCode {
+    match ending {
+        Ending::Departed => {
+            info!("departed: nothing is left to do here");
+            return ExitCode::SUCCESS;
+        }
+        Ending::Displaced => error!("another node has this one's place"),
+        Ending::Double(peer) => error!(
+            "{peer} has the same store: a data directory was copied. Only one of the two may run: start the other one with \
+             an empty directory"
+        ),
+        Ending::Forgotten => error!(
+            "this store was forgotten by its cluster and may not come back: to join as a new node, start with an empty \
+             data directory"
+        ),
+    }
+    ExitCode::FAILURE
 }
 
 /// Tells whoever started the server, and a service manager, that it is ready.

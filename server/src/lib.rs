@@ -12,8 +12,8 @@
 //! (its caller went away, its deadline passed) never leaves half an update. Handlers that drive a walk over other nodes
 //! ([`walks`]) hold no lock while they wait, and await only what [`chordata_protocol::waits`] lists.
 //!
-//! Until replicas are built, a node that dies takes the values it held with it; its place on the ring, its id and the
-//! addresses it knew are kept on disk ([`identity`]).
+//! How the data is kept beside other nodes is one of two parts behind the same lock: [`chain`] (linearizable) or
+//! [`eventual`]; or neither, and the ring hands the only copy over.
 
 pub mod agent;
 mod any;

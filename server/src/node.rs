@@ -271,6 +271,11 @@ impl Node {
         self.with_eventual(|part, _| part.double()).flatten()
     }
 
+    /// Does another node have its place?
+    pub(crate) fn is_displaced(&self) -> bool {
+        self.with_eventual(|part, _| part.is_displaced()).unwrap_or(false)
+    }
+
     /// Has it left the ring, with nothing that anybody counts on?
     pub(crate) fn has_departed(&self) -> bool {
         let left = self.inspect(|ring, _| ring.has_left());

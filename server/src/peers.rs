@@ -101,8 +101,8 @@ impl Ring for Node {
         self.accept_loss_here()
     }
 
-    async fn hello(self, _: Context) -> Option<Hello> {
-        self.hello_here()
+    async fn hello(self, _: Context, from: Hello) -> Option<Hello> {
+        self.greeted(from)
     }
 
     async fn deliver(self, _: Context, letter: Letter) -> Option<Reply> {

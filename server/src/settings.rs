@@ -288,6 +288,7 @@ impl Settings {
             join_timeout: Duration::try_from_secs_f64(join_timeout)
                 .map_err(|error| impossible("join_timeout", &join_timeout.to_string(), &error.to_string()))?,
             bootstrap: self.bootstrap.unwrap_or(false),
+            displaced: false,
             placement: match (id, self.placement) {
                 (Some(id), _) => Placement::Fixed(id),
                 (None, Some(PlacementSetting::Hash)) => Placement::Hash,
@@ -440,6 +441,8 @@ pub struct Resolved {
     pub join_timeout: Duration,
     /// Start a ring if it has never been in one, whatever `join` says.
     pub bootstrap: bool,
+    /// Its place is another node's: it asks for a new one, although it has been in the ring before.
+    pub displaced: bool,
     /// Which place it wants.
     pub placement: Placement,
     /// A fixed place.

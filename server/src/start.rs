@@ -98,6 +98,9 @@ pub enum Ending {
     Forgotten,
     /// Another node has the same store: its data directory was copied.
     Double(Peer),
+    /// Another node has its place: two sides of a split ring have granted it. To be started again, with
+    /// [`Resolved::displaced`].
+    Displaced,
 }
 
 /// A running node.
@@ -125,6 +128,9 @@ impl Started {
             }
             if let Some(peer) = self.node.double() {
                 return Ending::Double(peer);
+            }
+            if self.node.is_displaced() {
+                return Ending::Displaced;
             }
             tokio::select! {
                 change = changes.recv() => if let Err(RecvError::Closed) = change {
@@ -286,7 +292,8 @@ impl Starting {
             let place = Place { id, cluster, predecessor, view: None, briefing: None };
             return self.run(place, identity.store, identity.incarnation, &known).await;
         }
-        let placement = Placement::Fixed(identity.id);
+        let placement =
+            if self.settings.displaced { self.settings.placement } else { Placement::Fixed(identity.id) };
         let patience = if contacts.is_empty() { Duration::ZERO } else { RETURN_PATIENCE };
         let joiner = self.joiner(placement, identity.store, identity.incarnation);
         let admission = match self.ask_admission(&contacts, joiner, patience).await {
@@ -302,9 +309,10 @@ impl Starting {
             }
             Err(error) => return Err(error),
         };
+        let id = admission.as_ref().map_or(identity.id, |admission| admission.id);
         let (predecessor, briefing) =
             admission.map_or((None, None), |admission| (Some(admission.predecessor), admission.briefing));
-        let (id, cluster) = (identity.id, identity.cluster.clone());
+        let cluster = identity.cluster.clone();
         let place = Place { id, cluster, predecessor, view: None, briefing };
         self.run(place, identity.store, identity.incarnation, &known).await
     }

@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use chordata_protocol::Id;
 use chordata_protocol::chain::view::Incarnation;
 use chordata_protocol::eventual::{Request, Response};
 use chordata_protocol::store_id::StoreId;
@@ -22,6 +23,8 @@ pub struct Hello {
     pub incarnation: Incarnation,
     /// What its clock says: the time since it started.
     pub clock: Duration,
+    /// Its place on the ring. No two nodes may have the same, but both sides of a split may have granted it.
+    pub place: Id,
 }
 
 /// A request from one store to another.

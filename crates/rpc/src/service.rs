@@ -749,8 +749,8 @@ pub trait Ring {
     async fn propose(command: Command) -> Result<Applied, Error>;
     /// An operator accepts that writes may be lost where no complete copy is left; only the group's leader takes it.
     async fn accept_loss() -> Result<(), Error>;
-    /// Which store are you? None: this cluster is not in eventual mode.
-    async fn hello() -> Option<Hello>;
+    /// This is who I am; who are you? None: this cluster is not in eventual mode.
+    async fn hello(from: Hello) -> Option<Hello>;
     /// A message of eventual mode. None: this cluster is in another one, or the node has stopped.
     async fn deliver(letter: Letter) -> Option<Reply>;
 }

@@ -46,6 +46,13 @@ fn nodes(ring: &Ring) -> Option<Vec<Peer>> {
     Some(nodes)
 }
 
+/// Nodes that were heard of at this one's place. Both sides of a split ring may have granted it: then the ring counts on
+/// one of the two, and the other is to find out.
+fn at_own_place(ring: &Ring) -> Vec<Peer> {
+    let me = ring.me();
+    ring.known().peers().filter(|peer| peer.id == me.id && peer.address != me.address).collect()
+}
+
 impl Node {
     /// Follows the ring's members until the node stops.
     pub(crate) async fn follow_members(self) {
@@ -68,8 +75,9 @@ impl Node {
             let unknown = nodes.iter().filter(|peer| !part.knows(peer, now));
             unknown.filter(|peer| **peer != me).cloned().collect::<Vec<Peer>>()
         });
+        let rivals = self.inspect(|ring, _| at_own_place(ring));
         // Who does not answer is left out, and asked again the next time.
-        join_all(unknown.iter().flatten().map(|peer| self.greet(peer))).await;
+        join_all(unknown.iter().flatten().chain(&rivals).map(|peer| self.greet(peer))).await;
         self.with_eventual(|part, engine| {
             let table = part.table(&me, &nodes);
             if part.machine.table() != Some(&table) {

@@ -105,6 +105,8 @@ pub(crate) struct Eventual {
     gone: bool,
     /// Another node that has the same store.
     double: Option<Peer>,
+    /// Another node has this one's place, and keeps it.
+    displaced: bool,
     /// As it was told last: see [`Machine::is_swept`] and [`Machine::is_drained`].
     given: (bool, bool),
     next_caller: u64,
@@ -146,6 +148,7 @@ impl Eventual {
             closed: false,
             gone: false,
             double: None,
+            displaced: false,
             given: (false, false),
             next_caller: 0,
             replies: BTreeMap::new(),
@@ -172,6 +175,18 @@ impl Eventual {
     /// Another node that has the same store: one of the two must not be.
     pub(crate) fn double(&self) -> Option<Peer> {
         self.double.clone()
+    }
+
+    /// Another node has the same place: the one with the larger store moves. What is in memory only cannot move with it.
+    fn met_at_own_place(&mut self, other: StoreId) {
+        if other < self.store() && self.replication.durability != Durability::Memory {
+            self.displaced = true;
+        }
+    }
+
+    /// Must it ask for another place?
+    pub(crate) fn is_displaced(&self) -> bool {
+        self.displaced
     }
 
     /// May a store with this name, or one in its place, not come back?
@@ -223,6 +238,6 @@ impl Node {
     }
 
     fn hello_of(&self, part: &Eventual) -> Hello {
-        Hello { store: part.store(), incarnation: part.incarnation, clock: self.clock() }
+        Hello { store: part.store(), incarnation: part.incarnation, clock: self.clock(), place: self.me().id }
     }
 }

@@ -10,7 +10,7 @@ use chordata_protocol::{Address, CallError, Durability, Id, Peer, StoreId, Time}
 use chordata_rpc::letter::{Hello, Letter, Reply};
 use chordata_rpc::{CallFailure, within};
 use tokio::sync::oneshot;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::Eventual;
 use crate::node::Node;
@@ -101,6 +101,7 @@ impl Node {
                 part.double = Some(peer.clone());
                 return self.serving_changed();
             }
+            self.compare_places(part, hello);
             let replaced = part.directory.heard(peer, hello, asked);
             // What was in memory is gone with its process.
             if let Some(former) = replaced.filter(|_| part.replication.durability == Durability::Memory) {
@@ -109,9 +110,22 @@ impl Node {
         });
     }
 
-    /// Who this node is, to other nodes.
-    pub(crate) fn hello_here(&self) -> Option<Hello> {
-        self.with_eventual(|part, _| (!part.closed).then(|| self.hello_of(part))).flatten()
+    /// Another node has said who it is: two must not have one place.
+    fn compare_places(&self, part: &mut Eventual, other: Hello) {
+        if other.place == self.me().id && other.store != part.store() {
+            warn!(node = %self.me().address, "another node has the place {:?} as well", other.place);
+            part.met_at_own_place(other.store);
+            self.serving_changed();
+        }
+    }
+
+    /// Another node says who it is, and wants to know who this one is.
+    pub(crate) fn greeted(&self, by: Hello) -> Option<Hello> {
+        let hello = self.with_eventual(|part, _| {
+            self.compare_places(part, by);
+            (!part.closed).then(|| self.hello_of(part))
+        });
+        hello.flatten()
     }
 
     /// Takes another store's letter.
@@ -186,7 +200,8 @@ impl Node {
     /// Asks a node which store it is.
     pub(super) async fn greet(&self, peer: &Peer) -> Result<Hello, CallError> {
         let asked = self.now();
-        let hello = self.pool().ring(&peer.address).hello(within(LETTER_WITHIN)).await;
+        let mine = self.with_eventual(|part, _| self.hello_of(part)).ok_or(CallError::Unreachable)?;
+        let hello = self.pool().ring(&peer.address).hello(within(LETTER_WITHIN), mine).await;
         let hello = hello.map_err(|error| self.letter_lost(peer, &error.into()))?;
         let hello = hello.ok_or(CallError::Unreachable)?;
         self.heard(peer, hello, asked);
@@ -209,7 +224,7 @@ mod tests {
     #[test]
     fn a_letter_may_arrive_within_the_time_on_the_others_clock_and_no_later() {
         let clock = Duration::from_secs(1000);
-        let hello = Hello { store: StoreId(1), incarnation: Incarnation(1), clock };
+        let hello = Hello { store: StoreId(1), incarnation: Incarnation(1), clock, place: Id::ZERO };
         let asked = Time::from_micros(5_000_000);
         let known = Acquaintance { hello, asked };
         let sent = Time::from_micros(25_000_000);

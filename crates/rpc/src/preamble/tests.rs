@@ -93,7 +93,7 @@ async fn a_stranger_gets_one_line_of_text() {
     assert_eq!(received, Err(PreambleError::NotChordata(String::from("\"GET / HTTP\""))));
     let answer = String::from_utf8(answer).unwrap();
     assert!(
-        answer.starts_with("this is a Chordata server; it speaks its own protocol (version 2) on this port")
+        answer.starts_with("this is a Chordata server; it speaks its own protocol (version 3) on this port")
     );
     assert_eq!(answer.lines().count(), 1);
 }
@@ -103,7 +103,7 @@ async fn another_version_is_told_so_in_the_part_that_all_versions_share() {
     let (received, answer) =
         send_to_server(b"CHORDATA\x00\x07and what version 7 says", &Credentials::default()).await;
     assert_eq!(received, Err(PreambleError::WrongVersion { ours: PROTOCOL_VERSION, theirs: 7 }));
-    assert_eq!(&answer[..10], b"CHORDATA\x00\x02");
+    assert_eq!(&answer[..10], b"CHORDATA\x00\x03");
     assert_eq!(answer[10], Verdict::WrongVersion as u8);
 }
 
@@ -169,7 +169,7 @@ async fn a_client_that_reaches_something_else_says_so() {
 
 #[tokio::test(start_paused = true)]
 async fn who_says_nothing_or_one_byte_only_is_given_up_in_time() {
-    for bytes in [&b""[..], b"C", b"CHORDATA\x00\x02"] {
+    for bytes in [&b""[..], b"C", b"CHORDATA\x00\x03"] {
         let (mut near, mut far): (DuplexStream, DuplexStream) = duplex(64);
         near.write_all(bytes).await.unwrap();
         let before = Instant::now();

@@ -85,7 +85,7 @@ impl Ring for Node {
         Err(Error::NotMember)
     }
 
-    async fn hello(self, _: Context) -> Option<Hello> {
+    async fn hello(self, _: Context, _: Hello) -> Option<Hello> {
         None
     }
 
