@@ -22,7 +22,7 @@ Cluster:
   exec        Run a command on all hosts
   join        Add a host of the inventory to the ring
   depart      Have a node hand its keys over and leave the ring
-  forget      Remove a node that died for good (chains)
+  forget      Remove a node that died for good (chains, eventual mode)
   recover     Accept losses, so that what is left can be used again (chains)
   kill        End a server at once, as a crash would
   pause       Freeze a server
@@ -99,7 +99,7 @@ pub(crate) enum Command {
     Cluster(ClusterCommand),
     /// How every node is, and what is wrong
     Status(status::StatusArguments),
-    /// Remove a node that died for good: others take over what it held (chains)
+    /// Remove a node that died for good: others take over what it held (chains, eventual mode)
     #[command(long_about = recover::FORGET)]
     Forget(recover::ForgetArguments),
     /// Accept losses, so that what is left can be used again (chains)

@@ -20,6 +20,7 @@ mod any;
 pub mod chain;
 pub mod command;
 mod copies;
+mod digests;
 pub mod eventual;
 pub mod identity;
 pub mod logging;

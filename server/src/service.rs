@@ -271,8 +271,10 @@ impl Chordata for Node {
     }
 
     async fn digest(self, _: Context, options: DigestOptions) -> Result<DigestPage, Error> {
-        self.must_have_chains()?;
-        self.chain_digest(options).await
+        if options.mark.is_some() {
+            self.must_have_chains()?;
+        }
+        self.digest_page(options).await
     }
 
     async fn unmark(self, _: Context, mark: MarkName) -> Result<(), Error> {

@@ -10,15 +10,18 @@
 //!
 //! The audit changes nothing and stops nobody; writes go on meanwhile. A range whose chain changes under the audit is
 //! begun again.
+//!
+//! In eventual mode there is no log, and replicas may differ for a while: see [`live`].
 
 mod compare;
 mod foreign;
+mod live;
 
 use std::time::Duration;
 
 use chordata_protocol::chain::view::Active;
 use chordata_protocol::chain::{Epoch, Sequence, View as ChainView};
-use chordata_protocol::{Address, Key, Range};
+use chordata_protocol::{Address, Consistency, Key, Range};
 use chordata_rpc::service::{CopiesOptions, CopiesPage, KeyCopy};
 use chordata_rpc::within;
 
@@ -38,8 +41,8 @@ const PROBLEMS_MAX: usize = 200;
 /// What an audit found.
 #[derive(Clone, Debug, Default)]
 pub struct Audit {
-    /// Are there chains? If not, every key is there once, and only the ring was audited.
-    pub has_chains: bool,
+    /// How the cluster keeps its data. None: every key is there once, and only the ring was audited.
+    pub consistency: Option<Consistency>,
     /// Nodes that answered.
     pub nodes: usize,
     /// Each range, in the order of the ring.
@@ -48,6 +51,8 @@ pub struct Audit {
     pub problems: Vec<Problem>,
     /// Problems beyond those that are told.
     pub more_problems: u64,
+    /// What is not wrong, and worth knowing.
+    pub remarks: Vec<String>,
 }
 
 /// What was found of a range.
@@ -145,12 +150,16 @@ impl Client {
         }
         match view.chains() {
             Some(chains) => {
-                audit.has_chains = true;
+                audit.consistency = Some(Consistency::Chain);
                 for text in uncovered(chains) {
                     audit.problem(ProblemKind::Coverage, None, None, text);
                 }
                 self.compare(&mut audit, chains.clone()).await;
                 self.foreign(&mut audit, &view).await;
+            }
+            None if view.is_eventual() => {
+                audit.consistency = Some(Consistency::Eventual);
+                Box::pin(self.audit_live(&mut audit, &view)).await;
             }
             None => audit.ranges = single(&view),
         }

@@ -156,6 +156,15 @@ impl Client {
         self.shared.space
     }
 
+    /// How the cluster keeps its data; none: in single copies.
+    pub fn consistency(&self) -> Option<Consistency> {
+        match (&self.shared.writes, &self.shared.spread) {
+            (Some(_), _) => Some(Consistency::Chain),
+            (None, Some(_)) => Some(Consistency::Eventual),
+            (None, None) => None,
+        }
+    }
+
     /// The connections, for calls that this library has no method for.
     pub fn pool(&self) -> &Pool {
         &self.shared.pool
@@ -174,6 +183,18 @@ impl Client {
         let mut entries = self.shared.entries.lock().clone();
         entries.retain(|address| *address != entry);
         entries.insert(0, entry);
+        self.with(entries, config)
+    }
+
+    /// The same cluster with the same connections; in eventual mode a write is done when so many copies are stored, a read
+    /// when so many replicas have answered. See [`Config::acks`].
+    #[must_use]
+    pub fn with_acks(&self, acks: u8) -> Client {
+        let entries = self.shared.entries.lock().clone();
+        self.with(entries, Config { acks, ..self.shared.config.clone() })
+    }
+
+    fn with(&self, entries: Vec<Address>, config: Config) -> Client {
         Client {
             shared: Arc::new(Shared {
                 pool: self.shared.pool.clone(),

@@ -1,11 +1,13 @@
 //! Looking at the ring: all nodes, how each is, and what each replica of a key has.
 
+mod eventual;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use chordata_protocol::chain::View as ChainView;
 use chordata_protocol::chain::view::{Epoch, Link};
-use chordata_protocol::{Address, Key, Peer, Range, Record, Successor};
+use chordata_protocol::{Address, Consistency, Key, Peer, Range, Record, Successor};
 use chordata_rpc::service::{Answer, KeyCopy, Level, Options, Page, Role, Route, ScanOptions, Status};
 use chordata_rpc::within;
 use futures::future::join_all;
@@ -23,9 +25,11 @@ const ANY_WITHIN: Duration = Duration::from_secs(2);
 /// The replicas of a key, each asked what it has.
 #[derive(Clone, Debug)]
 pub struct Replicas {
+    /// How the cluster keeps keys; none: there is one copy of each.
+    pub consistency: Option<Consistency>,
     /// The epoch of the key's range; none: the cluster has no chains.
     pub epoch: Option<Epoch>,
-    /// In the order of the chain, with whether the chain names it as serving.
+    /// In the order of the chain, or of the ring from the owner on; with whether the chain names it as serving.
     pub replicas: Vec<(Peer, bool, Result<KeyCopy, Failure>)>,
 }
 
@@ -78,13 +82,18 @@ impl View {
             }
         }
         problems.extend(self.chain_problems());
+        problems.extend(self.member_problems());
         problems
     }
 
     /// Is this address one of the cluster's, as far as that can be known? Where there are chains their members are agreed
-    /// on, and who was forgotten is none; elsewhere every address that was named may be one.
+    /// on, and who was forgotten is none; in eventual mode it is one of a member, or of a store that is away; elsewhere
+    /// every address that was named may be one.
     pub fn belongs(&self, address: &Address) -> bool {
-        self.chains().is_none_or(|view| view.members.values().any(|member| member.peer.address == *address))
+        match self.chains() {
+            Some(view) => view.members.values().any(|member| member.peer.address == *address),
+            None => !self.is_eventual() || self.missed().any(|(_, peer)| peer.address == *address),
+        }
     }
 
     /// The newest view of chains that any of the nodes has; none: the cluster has no chains.
@@ -193,7 +202,7 @@ impl Client {
         view
     }
 
-    /// Asks every replica of a key what it has of it. Without chains: the one node that serves the key.
+    /// Asks every replica of a key what it has of it. With single copies: the one node that serves the key.
     ///
     /// # Errors
     /// Bad input, or nobody says who has it.
@@ -207,6 +216,10 @@ impl Client {
                 let peer = |link: &Link| Some((chains.peer(link.store)?.clone(), link.serving));
                 (Some(epoch), active.chain.iter().filter_map(peer).collect())
             }
+            None if view.is_eventual() => {
+                let replicas = view.replicas(id);
+                (None, replicas.into_iter().map(|peer| (peer, true)).collect())
+            }
             None => {
                 let located = Box::pin(self.locate(id, chordata_protocol::Policy::Finger)).await?;
                 (None, vec![(located.owner, true)])
@@ -216,7 +229,7 @@ impl Client {
             let copy = self.copy(&peer.address, key.clone()).await;
             (peer, serving, copy)
         });
-        Ok(Replicas { epoch, replicas: join_all(asked).await })
+        Ok(Replicas { consistency: self.consistency(), epoch, replicas: join_all(asked).await })
     }
 
     /// What any replica of a key has: perhaps an older value, or one that will not last. Answers as long as one of them
@@ -232,7 +245,8 @@ impl Client {
             let answer = self.pool().client(node).get(within(limit), key.clone(), options).await;
             Ok::<_, Failure>(answer.map_err(|error| Failure::from_call(error).of_reading())??)
         };
-        if let Routing::Entry(_) = self.shared.config.routing {
+        // In eventual mode every read is one of any replica, or of as many as the client wants.
+        if matches!(self.shared.config.routing, Routing::Entry(_)) || self.shared.spread.is_some() {
             return Box::pin(self.read(key, Level::Any)).await;
         }
         let entries = self.shared.entries.lock().clone();
@@ -260,7 +274,7 @@ impl Client {
     /// The same for many keys: the node that requests begin at, or the first that answers, asks the replicas; an answer
     /// per key, in their order.
     pub async fn get_many_any(&self, keys: Vec<Key>) -> Vec<Result<Option<Record>, Failure>> {
-        if let Routing::Entry(_) = self.shared.config.routing {
+        if matches!(self.shared.config.routing, Routing::Entry(_)) || self.shared.spread.is_some() {
             return self.read_many(keys, Level::Any).await;
         }
         let entries = self.shared.entries.lock().clone();

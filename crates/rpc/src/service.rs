@@ -456,6 +456,8 @@ pub struct EventualStatus {
     pub hints: u64,
     /// Stores that are away and for which tombstones wait, with their place, where it is known.
     pub awaited: Vec<(StoreId, Option<Peer>)>,
+    /// All stores that are away and may come back, with their place, where it is known.
+    pub away: Vec<(StoreId, Option<Peer>)>,
     /// Stores that were forgotten.
     pub forgotten: Vec<StoreId>,
     /// What it did since it started.
@@ -617,15 +619,15 @@ pub struct Marked {
 /// Of what a digest is wanted.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct DigestOptions {
-    /// As the copy was at this mark.
-    pub mark: MarkName,
+    /// As the copy was at this mark; none: as it is now, in eventual mode, where there is no log to mark.
+    pub mark: Option<MarkName>,
     /// Keys of these identifiers.
     pub range: Range,
     /// Begin behind this one.
     pub after: Option<Key>,
 }
 
-/// The digest of some of what a node had at a mark, in the order of the identifiers from the range's low end on.
+/// The digest of some of what a node had at a mark, or has, in the order of the identifiers from the range's low end on.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct DigestPage {
     /// Of keys, versions and values.
@@ -720,7 +722,7 @@ pub trait Chordata {
     /// Puts a mark into the log of an epoch whose head this node is: every serving replica keeps its copy as it is there
     /// for a while. Answers when it is committed; if the epoch has ended meanwhile, not every replica may have it.
     async fn mark(mark: MarkName) -> Result<Marked, Error>;
-    /// The digest of what this node had at a mark.
+    /// The digest of what this node had at a mark; in eventual mode, of what it has.
     async fn digest(options: DigestOptions) -> Result<DigestPage, Error>;
     /// The copy at a mark is not needed any more.
     async fn unmark(mark: MarkName) -> Result<(), Error>;

@@ -2,7 +2,7 @@
 
 use chordata_client::audit::{Audit, Problem, RangeAudit};
 use chordata_protocol::chain::{Epoch, Sequence};
-use chordata_protocol::{Id, Space};
+use chordata_protocol::{Consistency, Id, Space};
 use serde::Serialize;
 
 use crate::commands::chains::range_text;
@@ -15,7 +15,8 @@ pub(crate) const ABOUT: &str = "\
 Compare all replicas of every key, and check ring and ranges
 
 All replicas of a range are compared as they are at one place of its log: digests of keys, versions and values first, \
-then, where those differ, key by key. It finds ranges with too few replicas or whose chain is being changed, replicas \
+then, where those differ, key by key. In eventual mode there is no log: what differs is looked at again for some \
+seconds, as copies may be on their way. It finds ranges with too few replicas or whose chain is being changed, replicas \
 that hold different things, records that are damaged, nodes that hold keys which are not theirs, and whatever is wrong \
 with the ring. It changes no key, needs little memory however many keys there are, and can run while the cluster is \
 written to: that makes no difference to what it finds.
@@ -31,12 +32,15 @@ struct Audited {
     sound: bool,
     /// Does the cluster keep replicas at all?
     replicated: bool,
+    consistency: Option<Consistency>,
     nodes: usize,
     ranges: Vec<RangeRow>,
     replicas: usize,
     keys_compared: u64,
     problems: Vec<ProblemRow>,
     more_problems: u64,
+    /// What is not wrong, and worth knowing.
+    remarks: Vec<String>,
     #[serde(skip)]
     space: Space,
 }
@@ -91,17 +95,19 @@ impl From<Problem> for ProblemRow {
 
 impl Audited {
     fn new(audit: Audit, space: Space) -> Audited {
-        let replicated = audit.has_chains;
+        let replicated = audit.consistency.is_some();
         let compared = audit.ranges.iter().map(|range| range.keys).sum();
         Audited {
             sound: audit.is_sound(),
             replicated,
+            consistency: audit.consistency,
             nodes: audit.nodes,
             replicas: audit.ranges.iter().map(|range| range.replicas).sum(),
             keys_compared: if replicated { compared } else { 0 },
             ranges: audit.ranges.into_iter().map(RangeRow::from).collect(),
             problems: audit.problems.into_iter().map(ProblemRow::from).collect(),
             more_problems: audit.more_problems,
+            remarks: audit.remarks,
             space,
         }
     }
@@ -113,19 +119,32 @@ impl Audited {
 
 impl Report for Audited {
     fn text(&self) -> String {
+        let has_no_log = self.consistency == Some(Consistency::Eventual);
         let rows = self.ranges.iter().map(|row| {
             let note =
                 if row.listed > 0 { format!("{} of them one by one", row.listed) } else { String::new() };
-            vec![
+            let mut cells = vec![
                 self.range(row.low, row.high),
                 row.epoch.map_or("-".to_owned(), |epoch| epoch.to_string()),
                 format!("{} of {}", row.replicas, row.wanted),
                 row.sequence.map_or("-".to_owned(), |sequence| sequence.to_string()),
                 row.keys.to_string(),
                 note,
-            ]
+            ];
+            if has_no_log {
+                cells.remove(3);
+                cells.remove(1);
+            }
+            cells
         });
-        let mut text = table(&["range", "epoch", "replicas", "at", "keys", ""], rows);
+        let mut headings = vec!["range", "epoch", "replicas", "at", "keys", ""];
+        if has_no_log {
+            headings = vec!["range", "replicas", "keys", ""];
+        }
+        let mut text = table(&headings, rows);
+        for remark in &self.remarks {
+            text += &format!("{remark}\n");
+        }
         for problem in &self.problems {
             let range = problem.low.zip(problem.high).map(|(low, high)| self.range(low, high));
             let about = [range, problem.key.clone()].into_iter().flatten().collect::<Vec<String>>().join(" ");
@@ -137,8 +156,9 @@ impl Report for Audited {
         }
         let ranges = report::count(self.ranges.len(), "range");
         let what = if self.replicated {
-            let (replicas, keys) = (report::count(self.replicas, "replica"), self.keys_compared);
-            format!("{ranges}, {replicas}, {keys} keys compared")
+            let replicas = report::count(self.replicas, "replica");
+            let keys = report::count(usize::try_from(self.keys_compared).unwrap_or(usize::MAX), "key");
+            format!("{ranges}, {replicas}, {keys} compared")
         } else {
             format!("{ranges}; this cluster keeps one copy of each key: there are no replicas to compare")
         };

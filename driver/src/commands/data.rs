@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Read};
 
 use chordata_client::{Client, Routing};
 use chordata_protocol::procedure::lookup::Hop;
-use chordata_protocol::{Address, Key, Outcome as KeyOutcome, Policy, Space, Value, Version};
+use chordata_protocol::{Address, Consistency, Key, Outcome as KeyOutcome, Policy, Space, Value, Version};
 use chordata_rpc::service::{Answer, Level, ScanOptions, Trip};
 use serde::Serialize;
 
@@ -29,6 +29,51 @@ pub(crate) struct RouteArguments {
     /// Show every node that was asked on the way
     #[arg(long)]
     trace: bool,
+    #[command(flatten)]
+    acks: AcksArguments,
+}
+
+/// Of how many replicas an answer is waited for.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct AcksArguments {
+    /// Eventual mode: a write is done when N replicas have stored it (default 1), a get asks N and answers the newest.
+    /// Chains always wait for all
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
+    acks: Option<u8>,
+}
+
+impl AcksArguments {
+    /// A client that waits for so many; none: it was not said.
+    ///
+    /// # Errors
+    /// When it was said of a cluster in another mode.
+    pub(crate) fn apply(&self, client: &Client) -> Outcome<Option<Client>> {
+        let Some(acks) = self.acks else { return Ok(None) };
+        match client.consistency() {
+            Some(Consistency::Eventual) => Ok(Some(client.with_acks(acks))),
+            Some(Consistency::Chain) => Err(Failure::input(
+                "--acks is for eventual mode: chains always store a write at every replica before it is done, and reads \
+                 give what was written last",
+            )),
+            None => {
+                Err(Failure::input("--acks is for eventual mode: this cluster keeps one copy of each key"))
+            }
+        }
+    }
+}
+
+/// Eventual mode has no level at which a read gives what was written last.
+///
+/// # Errors
+/// When that was asked for.
+fn check_level(client: &Client, level: Option<Level>) -> Outcome {
+    if level == Some(Level::Linearizable) && client.consistency() == Some(Consistency::Eventual) {
+        return Err(Failure::input(
+            "this cluster is in eventual mode: no read is known to give what was written last. Leave --level out; with \
+             --acks N the newest of N replicas is read. Chains have linearizable reads",
+        ));
+    }
+    Ok(())
 }
 
 /// How a request is routed, and how fresh what it reads must be.
@@ -36,10 +81,10 @@ pub(crate) struct RouteArguments {
 pub(crate) struct ReadArguments {
     #[command(flatten)]
     route: RouteArguments,
-    /// linearizable: what was written last. any: what any replica of the key has, which may be old, or a write that is
-    /// still on its way; it is answered even where a majority of the cluster is gone
-    #[arg(long, default_value_t = Level::Linearizable)]
-    level: Level,
+    /// linearizable: what was written last (the default; not in eventual mode). any: what any replica of the key has,
+    /// which may be old, or a write that is still on its way; it is answered even where a majority of the cluster is gone
+    #[arg(long)]
+    level: Option<Level>,
 }
 
 /// How a request is routed; writes have one level.
@@ -47,14 +92,14 @@ pub(crate) struct ReadArguments {
 pub(crate) struct WriteArguments {
     #[command(flatten)]
     route: RouteArguments,
-    /// linearizable or any: it makes no difference for writes, which every replica stores in one order
-    #[arg(long, default_value_t = Level::Linearizable)]
-    level: Level,
+    /// linearizable (not in eventual mode) or any: it makes no difference for writes
+    #[arg(long)]
+    level: Option<Level>,
 }
 
 impl RouteArguments {
     async fn client(&self, connection: &Connection) -> Outcome<Client> {
-        let client = &connection.client;
+        let client = self.acks.apply(&connection.client)?.unwrap_or_else(|| connection.client.clone());
         match &self.entry {
             None => Ok(client.through(client.entry(), Routing::Client(self.policy), self.trace)),
             Some(entry) => {
@@ -156,10 +201,16 @@ impl PutArguments {
         };
         let connection = context.target.connect(context.output).await?;
         let client = self.write.route.client(&connection).await?;
-        if self.write.level == Level::Any {
-            context.output.remark(
-                "--level any changes nothing for put: every replica stores a write before it is done",
-            );
+        check_level(&client, self.write.level)?;
+        if self.write.level == Some(Level::Any) {
+            context.output.remark(match client.consistency() {
+                Some(Consistency::Eventual) => {
+                    "--level any changes nothing for put: --acks N says how many replicas store it before it is done"
+                }
+                Some(Consistency::Chain) | None => {
+                    "--level any changes nothing for put: every replica stores a write before it is done"
+                }
+            });
         }
         let key = parse_key(&self.key, client.space())?;
         let answer = if self.if_absent || self.if_version.is_some() {
@@ -200,7 +251,8 @@ impl GetArguments {
         let connection = context.target.connect(context.output).await?;
         let client = self.read.route.client(&connection).await?;
         let key = parse_key(&self.key, client.space())?;
-        let answer = match self.read.level {
+        check_level(&client, self.read.level)?;
+        let answer = match self.read.level.unwrap_or_default() {
             Level::Linearizable => client.get(key.clone()).await?,
             Level::Any => Box::pin(client.get_any(key.clone())).await?,
         };

@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::commands::chains::Chains;
 use crate::commands::eventual::Copies;
 use crate::commands::look::{Nodes, fingers_of};
-use crate::commands::replay::show_run;
+use crate::commands::replay::{show_run, verifiable};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::input;
@@ -155,7 +155,7 @@ impl DemoArguments {
         }
         output.show(&fingers_of(&client, addresses[0].clone()).await?);
         output.remark("");
-        let connection = Connection::of_client(client);
+        let connection = Connection::of_client(verifiable(&client, &view, context));
         let plan = Plan {
             lines,
             entry: Entry::RoundRobin,

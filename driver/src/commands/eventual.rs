@@ -1,9 +1,9 @@
 //! How the copies of a cluster in eventual mode are: who keeps what, what is still to be delivered, and who is missed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use chordata_client::look::View;
-use chordata_protocol::{Address, Consistency, Durability, Id, Range, Space, StoreId};
+use chordata_protocol::{Address, Consistency, Durability, Id, Peer, Range, Space, StoreId};
 use serde::Serialize;
 
 use crate::commands::chains::range_text;
@@ -17,6 +17,8 @@ pub(crate) struct Copies {
     durability: Durability,
     nodes: Vec<Row>,
     awaited: Vec<Awaited>,
+    /// Stores that are away and that no address names: another store answers there, or nobody knows where they were.
+    unplaced: Vec<Awaited>,
     #[serde(skip)]
     space: Space,
 }
@@ -42,12 +44,14 @@ struct Row {
     handed_off: u64,
 }
 
-/// A store that is away, and for which tombstones wait.
+/// A store that is away, and for which tombstones wait or will wait.
 #[derive(Debug, Serialize)]
 struct Awaited {
     store: StoreId,
     /// Where it was, if any node still knows.
     address: Option<Address>,
+    #[serde(skip)]
+    name: String,
 }
 
 impl Copies {
@@ -60,13 +64,10 @@ impl Copies {
         }
         let parts = members.iter().enumerate();
         let parts = parts.filter_map(|(number, status)| Some((number, status.eventual.as_ref()?)));
-        let mut awaited: BTreeMap<StoreId, Option<Address>> = BTreeMap::new();
+        let mut waited: BTreeSet<StoreId> = BTreeSet::new();
         let mut nodes = Vec::new();
         for (number, part) in parts {
-            for (store, peer) in &part.awaited {
-                let known = awaited.entry(*store).or_default();
-                *known = known.take().or_else(|| peer.as_ref().map(|peer| peer.address.clone()));
-            }
+            waited.extend(part.awaited.iter().map(|(store, _)| *store));
             let counters = part.counters;
             nodes.push(Row {
                 number,
@@ -84,15 +85,35 @@ impl Copies {
                 handed_off: counters.handed_off,
             });
         }
-        let awaited = awaited.into_iter().map(|(store, address)| Awaited { store, address });
+        let away = view.away();
+        let row = |(store, peer): (&StoreId, &Option<Peer>)| Awaited {
+            store: *store,
+            address: peer.as_ref().map(|peer| peer.address.clone()),
+            name: view.name_of(*store, peer.as_ref()),
+        };
+        let is_unplaced = |peer: &Option<Peer>| peer.as_ref().is_none_or(|peer| view.answers(&peer.address));
+        let awaited = away.iter().filter(|(store, _)| waited.contains(*store)).map(row);
+        let unplaced = away.iter().filter(|(_, peer)| is_unplaced(peer)).map(row);
         Some(Copies {
             consistency: kept.consistency,
             replication: kept.factor,
             durability: kept.durability,
             nodes,
             awaited: awaited.collect(),
+            unplaced: unplaced.collect(),
             space,
         })
+    }
+}
+
+impl Copies {
+    /// Does every key have its replicas?
+    pub(crate) fn as_far_as_known(&self) -> String {
+        match self.nodes.iter().map(|row| row.hints).sum::<u64>() {
+            0 => ", every key with all its replicas as far as is known".to_owned(),
+            1 => ", 1 copy still on its way".to_owned(),
+            hints => format!(", {hints} copies still on their way"),
+        }
     }
 }
 
@@ -119,20 +140,19 @@ impl Report for Copies {
         let headings =
             ["number", "keeps", "members", "hints", "tombstones", "repaired", "compared", "handed on"];
         text += &table(&headings, rows);
-        let names: BTreeSet<String> = self.awaited.iter().map(Awaited::text).collect();
+        let names: Vec<&str> = self.awaited.iter().map(|one| one.name.as_str()).collect();
         if !names.is_empty() {
-            let names: Vec<String> = names.into_iter().collect();
             text += &format!(
                 "deletes wait for {}: start it again or, if it will not come back, `chordata forget` it\n",
                 names.join(", ")
             );
         }
+        for one in &self.unplaced {
+            text += &format!(
+                "{} is away: if its disk is gone, `chordata forget {}`, or deletes will wait for it\n",
+                one.name, one.store
+            );
+        }
         text
-    }
-}
-
-impl Awaited {
-    fn text(&self) -> String {
-        self.address.as_ref().map_or_else(|| format!("store {}", self.store), ToString::to_string)
     }
 }

@@ -6,6 +6,7 @@ pub(crate) mod cluster;
 pub(crate) mod data;
 pub(crate) mod demo;
 pub(crate) mod eventual;
+pub(crate) mod forget;
 pub(crate) mod look;
 pub(crate) mod quorum;
 pub(crate) mod raw;

@@ -46,7 +46,7 @@ const METHODS: [(&str, &str); 27] = [
     ("copy", "KEY"),
     ("copies", "LOW-ID HIGH-ID [LIMIT]"),
     ("mark", "EPOCH NAME"),
-    ("digest", "EPOCH NAME LOW-ID HIGH-ID"),
+    ("digest", "[EPOCH NAME] LOW-ID HIGH-ID"),
     ("unmark", "EPOCH NAME"),
     ("methods", ""),
 ];
@@ -181,10 +181,19 @@ impl RpcArguments {
             }
             ("mark", [epoch, name]) => answer!(stub.mark(limit, parse_mark(epoch, name)?))?,
             ("unmark", [epoch, name]) => answer!(stub.unmark(limit, parse_mark(epoch, name)?))?,
-            ("digest", [epoch, name, low, high]) => {
+            ("digest", [mark @ .., low, high]) if matches!(mark.len(), 0 | 2) => {
                 let range = Range { low: parse_id(low, space)?, high: parse_id(high, space)? };
-                let options = DigestOptions { mark: parse_mark(epoch, name)?, range, after: None };
-                answer!(stub.digest(limit, options))?
+                let mark = match mark {
+                    [epoch, name] => Some(parse_mark(epoch, name)?),
+                    _ => None,
+                };
+                let options = DigestOptions { mark, range, after: None };
+                let answer = stub.digest(limit, options).await.map_err(ClientFailure::from_call)?;
+                let page = answer.map_err(ClientFailure::from)?;
+                // JSON has no numbers of 128 bits.
+                let (count, sum) = (page.digest.count, format!("{:032x}", page.digest.sum));
+                let after = to_json(&page.after)?;
+                serde_json::json!({ "count": count, "sum": sum, "damaged": page.damaged, "after": after })
             }
             ("copy", [key]) => answer!(stub.copy(limit, parse_key(key, space)?))?,
             ("copies", [low, high, rest @ ..]) if rest.len() < 2 => {

@@ -12,7 +12,7 @@ use chordata_server::settings::with_port;
 use serde::Serialize;
 
 use crate::commands::chains::range_text;
-use crate::commands::quorum;
+use crate::commands::{forget, quorum};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::report::{self, Report};
@@ -27,11 +27,15 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// What `forget --help` says.
 pub(crate) const FORGET: &str = "\
-Remove a node that died for good (chains)
+Remove a node that died for good (chains, eventual mode)
 
 A node that stops or crashes stays a member: it is waited for, and within half a minute others take over its part in the \
 meantime. Forget it when its machine or its disk will never come back. Its place on the ring is then free, and its store \
 is barred: if the machine comes back after all, it can join only with an empty data directory.
+
+In eventual mode the others go on without it at once, but deletes wait for its store: what was deleted could come back \
+with it. Forgotten, it is waited for no more. A store whose node runs again with another one (its disk was wiped) is \
+named by its 32 digits, as `chordata status` shows them.
 
 To take out a node that runs, use `chordata depart`.";
 
@@ -49,12 +53,15 @@ With --quorum it is for the other great loss: half of the voters of the coordina
 and keep it stopped; then the node with the newest view rebuilds the group, the others follow it, and the dead stay \
 members until `chordata forget`. Where a coordinator is at work it refuses.
 
+In eventual mode there is nothing to recover: every replica that is left serves its keys.
+
 It asks before it does anything. `chordata status` lists the ranges that may have lost something from then on.";
 
 /// `forget`.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct ForgetArguments {
-    /// The dead node: HOST:PORT, a host's name in the inventory, or its id (0x and hexadecimal digits)
+    /// The dead node: HOST:PORT, a host's name in the inventory, or its id (0x and hexadecimal digits); in eventual mode
+    /// also a store, by its name of 32 hexadecimal digits
     #[arg(value_name = "NODE")]
     of: String,
 }
@@ -138,17 +145,23 @@ pub(crate) fn confirm(context: &Context, what: &str, question: &str) -> Outcome 
 
 /// The chains, or why there are none.
 pub(crate) fn chains_of(view: &View) -> Outcome<&ChainView> {
-    let reason = "this cluster keeps one copy of each key: there are no replicas to take over or to recover";
+    let reason = if view.is_eventual() {
+        "there is nothing to recover in eventual mode: every replica that is left serves its keys, without a coordinator \
+         or a majority. What only dead nodes had is gone: start them again or, if they will not come back, \
+         `chordata forget` them"
+    } else {
+        "this cluster keeps one copy of each key: there are no replicas to take over or to recover"
+    };
     view.chains().ok_or_else(|| Failure::input(reason))
 }
 
-/// The member that is meant.
-fn member(connection: &Connection, chains: &ChainView, text: &str) -> Outcome<Peer> {
+/// The node that is meant of these, which are called so.
+pub(crate) fn meant(connection: &Connection, known: &[&Peer], called: &str, text: &str) -> Outcome<Peer> {
     let space = connection.client.space();
     let hosts = connection.inventory.iter().flat_map(|inventory| &inventory.hosts);
     let named =
         hosts.into_iter().find(|host| host.name == text).map(|host| Address::new(&host.ring_address()));
-    let mut members = chains.members.values().map(|member| &member.peer);
+    let mut members = known.iter().copied();
     let found = if let Some(address) = named {
         members.find(|peer| peer.address == address)
     } else if text.starts_with("0x") {
@@ -163,9 +176,21 @@ fn member(connection: &Connection, chains: &ChainView, text: &str) -> Outcome<Pe
         members.find(|peer| peer.address == address)
     };
     found.cloned().ok_or_else(|| {
-        let all: Vec<String> = chains.members.values().map(|member| format!("  {}", member.peer)).collect();
-        Failure::input(format!("{text} is no member of the cluster; its members are:\n{}", all.join("\n")))
+        let all: Vec<String> = known.iter().map(|peer| format!("  {peer}")).collect();
+        let all = if all.is_empty() { vec!["  none".to_owned()] } else { all };
+        Failure::input(format!("{text} is no member of the cluster; its {called} are:\n{}", all.join("\n")))
     })
+}
+
+/// One that runs leaves by itself.
+pub(crate) fn must_be_silent(view: &View, peer: &Peer) -> Outcome {
+    if !view.nodes.iter().any(|status| status.me == *peer) {
+        return Ok(());
+    }
+    Err(Failure::failed(format!(
+        "{} runs and answers: `chordata depart` has it leave in good order; stop it first if it is to be forgotten",
+        peer.address
+    )))
 }
 
 impl ForgetArguments {
@@ -174,13 +199,12 @@ impl ForgetArguments {
         let connection = context.target.connect(context.output).await?;
         let client = &connection.client;
         let view = client.view().await;
-        let peer = member(&connection, chains_of(&view)?, &self.of)?;
-        if view.nodes.iter().any(|status| status.me == peer) {
-            return Err(Failure::failed(format!(
-                "{} runs and answers: `chordata depart` has it leave in good order; stop it first if it is to be forgotten",
-                peer.address
-            )));
+        if view.is_eventual() {
+            return forget::in_eventual_mode(context, &connection, view, &self.of).await;
         }
+        let members: Vec<&Peer> = chains_of(&view)?.members.values().map(|member| &member.peer).collect();
+        let peer = meant(&connection, &members, "members", &self.of)?;
+        must_be_silent(&view, &peer)?;
         confirm(
             context,
             &format!(

@@ -3,9 +3,12 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use chordata_client::Client;
+use chordata_client::look::View;
 use chordata_protocol::{Address, Key, Policy, Space};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::commands::data::AcksArguments;
 use crate::commands::look::{hop_table, resolve_node};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
@@ -41,6 +44,8 @@ pub(crate) struct ReplayArguments {
     /// Only the summary, and what is wrong
     #[arg(long, short)]
     quiet: bool,
+    #[command(flatten)]
+    acks: AcksArguments,
 }
 
 impl ReplayArguments {
@@ -49,7 +54,11 @@ impl ReplayArguments {
         // Mistakes in the file are found before anything is sent, and before anybody is asked anything. Whether
         // literal ids fit the ring is known once the ring is.
         input::load(&self.file, Space::default())?;
-        let connection = context.target.connect(context.output).await?;
+        let mut connection = context.target.connect(context.output).await?;
+        connection.client = match self.acks.apply(&connection.client)? {
+            Some(client) => client,
+            None => verifiable(&connection.client, &connection.client.view().await, context),
+        };
         let space = connection.client.space();
         let mut lines = input::load(&self.file, space)?;
         if self.fresh {
@@ -83,6 +92,20 @@ impl ReplayArguments {
             named => Entry::Named(resolve_node(connection, named).await?),
         })
     }
+}
+
+/// A client whose answers can be verified. In eventual mode an older value is no wrong answer, unless all replicas are
+/// written and read.
+pub(crate) fn verifiable(client: &Client, view: &View, context: &Context) -> Client {
+    let members = view.members();
+    let kept = members.first().and_then(|status| status.settings.replication);
+    let Some(kept) = kept.filter(|_| view.is_eventual()) else { return client.clone() };
+    let acks = kept.factor.min(u8::try_from(members.len()).unwrap_or(u8::MAX));
+    context.output.remark(&format!(
+        "eventual mode: to know what gets must answer, every operation waits for {} (--acks {acks})",
+        crate::report::count(acks.into(), "replica")
+    ));
+    client.with_acks(acks)
 }
 
 /// Gives every key a random prefix.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chordata_client::look::Replicas;
 use chordata_client::{Client, Failure as ClientFailure};
 use chordata_protocol::chain::Epoch;
-use chordata_protocol::{Address, Id, Key, Version};
+use chordata_protocol::{Address, Consistency, Id, Key, Version};
 use chordata_rpc::service::{Held, KeyCopy};
 use serde::Serialize;
 
@@ -21,6 +21,7 @@ const LOOKS: (u32, Duration) = (6, Duration::from_millis(200));
 pub(crate) struct ReplicaTable {
     key: String,
     id: Id,
+    consistency: Option<Consistency>,
     epoch: Option<Epoch>,
     replicas: Vec<Row>,
     /// Do the serving replicas that answer and are clean have the same?
@@ -42,12 +43,9 @@ struct Row {
 }
 
 impl Row {
-    fn new(address: Address, serving: bool, chained: bool, copy: &Result<KeyCopy, ClientFailure>) -> Row {
-        let named = match (chained, serving) {
-            (false, _) => "owner",
-            (true, true) => "serving",
-            (true, false) => "syncing",
-        };
+    /// `named`: what it is said to do.
+    fn new(address: Address, named: &'static str, copy: &Result<KeyCopy, ClientFailure>) -> Row {
+        let is_chained = matches!(named, "serving" | "syncing");
         let mut row = Row {
             address,
             role: named,
@@ -69,7 +67,7 @@ impl Row {
                 row.role = role_name(replica.role);
                 row.epoch = Some(replica.epoch);
             }
-            None if chained => row.role = "none",
+            None if is_chained => row.role = "none",
             None => {}
         }
         let state = match copy.held {
@@ -120,11 +118,17 @@ impl ReplicaTable {
             return Err(Failure::Unreachable(reason.unwrap_or_else(|| "the key has no replicas".to_owned())));
         }
         let agree = agree(&replicas);
-        let chained = replicas.epoch.is_some();
-        let rows = replicas.replicas.iter();
-        let rows = rows.map(|(peer, serving, copy)| Row::new(peer.address.clone(), *serving, chained, copy));
-        let (epoch, id) = (replicas.epoch, key.id(client.space()));
-        Ok(ReplicaTable { key: shown, id, epoch, replicas: rows.collect(), agree })
+        let rows = replicas.replicas.iter().enumerate().map(|(place, (peer, serving, copy))| {
+            let named = match (replicas.consistency, serving) {
+                (Some(Consistency::Chain), true) => "serving",
+                (Some(Consistency::Chain), false) => "syncing",
+                (Some(Consistency::Eventual), _) if place > 0 => "replica",
+                (Some(Consistency::Eventual) | None, _) => "owner",
+            };
+            Row::new(peer.address.clone(), named, copy)
+        });
+        let (consistency, epoch, id) = (replicas.consistency, replicas.epoch, key.id(client.space()));
+        Ok(ReplicaTable { key: shown, id, consistency, epoch, replicas: rows.collect(), agree })
     }
 
     /// Do they agree?
@@ -148,10 +152,14 @@ impl Report for ReplicaTable {
         });
         let head = format!("{} has id {}\n", self.key, self.id.to_literal());
         let rows = table(&["replica", "role", "epoch", "version", "hash", "bytes", "copy"], rows);
-        let end = match (self.epoch, self.agree) {
+        let end = match (self.consistency, self.agree) {
             (None, _) => "this cluster keeps one copy of each key: there are no replicas to compare\n",
-            (Some(_), true) => "the serving replicas that answer agree\n",
-            (Some(_), false) => "THE SERVING REPLICAS DISAGREE\n",
+            (Some(Consistency::Chain), true) => "the serving replicas that answer agree\n",
+            (Some(Consistency::Chain), false) => "THE SERVING REPLICAS DISAGREE\n",
+            (Some(Consistency::Eventual), true) => "the replicas that answer agree\n",
+            (Some(Consistency::Eventual), false) => {
+                "THE REPLICAS DISAGREE: they become equal in time, look again after half a minute\n"
+            }
         };
         head + &rows + end
     }

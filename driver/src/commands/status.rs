@@ -131,19 +131,20 @@ impl Health {
     }
 }
 
-/// Nodes that do not answer the driver, and that live nodes call silent or chains have as members, with the arcs that
-/// they held: from the live member before them to themselves.
+/// Nodes that do not answer the driver, and that live nodes call silent, chains have as members or eventual mode waits
+/// for, with the arcs that they held: from the live member before them to themselves.
 fn dead(view: &View, space: Space, name: &dyn Fn(&Address) -> Option<String>) -> Vec<Dead> {
     let answers = |address: &Address| view.nodes.iter().any(|status| status.me.address == *address);
     let silent = view.silent.iter().filter(|(address, _)| view.belongs(address));
     let mut ids: BTreeMap<Address, Option<Id>> = silent.map(|(address, _)| (address.clone(), None)).collect();
-    // Where there are chains, their members are agreed on: one that was forgotten is missed by nobody.
-    let known: Vec<&Peer> = match view.chains() {
-        Some(chains) => chains.members.values().map(|member| &member.peer).collect(),
-        None => view.nodes.iter().flat_map(|status| &status.silent).collect(),
+    // With replicas it is known who is a member: one that was forgotten is missed by nobody.
+    let known: Vec<Peer> = match view.chains() {
+        Some(chains) => chains.members.values().map(|member| member.peer.clone()).collect(),
+        None if view.is_eventual() => view.missed().map(|(_, peer)| peer).collect(),
+        None => view.nodes.iter().flat_map(|status| status.silent.clone()).collect(),
     };
     for peer in known.into_iter().filter(|peer| !answers(&peer.address)) {
-        ids.insert(peer.address.clone(), Some(peer.id));
+        ids.insert(peer.address, Some(peer.id));
     }
     let members = view.members();
     let before = |id: Id| {
@@ -223,8 +224,12 @@ impl Report for Health {
         }
         let nodes = report::count(self.nodes.len(), "node");
         text + &if self.healthy {
-            let chains = if self.chains.is_some() { ", every range with all its replicas" } else { "" };
-            format!("healthy: {nodes}, one ring, in order, everything served{chains}\n")
+            let replicas = match (&self.chains, &self.copies) {
+                (Some(_), _) => ", every range with all its replicas".to_owned(),
+                (None, Some(copies)) => copies.as_far_as_known(),
+                (None, None) => String::new(),
+            };
+            format!("healthy: {nodes}, one ring, in order, everything served{replicas}\n")
         } else {
             format!(
                 "not healthy: {nodes} answer, {} dead, {}\n",

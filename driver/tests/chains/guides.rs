@@ -73,7 +73,8 @@ fn follow(name: &str) {
     let place = Place::new();
     let inventories = blocks(&text, "toml");
     assert_eq!(inventories.len(), 1, "{name} has one inventory");
-    std::fs::write(place.home.path().join("chain.toml"), with_free_ports(&inventories[0])).unwrap();
+    let inventory = if name == "eventual.md" { "eventual.toml" } else { "chain.toml" };
+    std::fs::write(place.home.path().join(inventory), with_free_ports(&inventories[0])).unwrap();
     let mut commands = 0;
     for line in
         blocks(&text, "sh").iter().flat_map(|block| block.lines()).filter(|line| !line.trim().is_empty())
@@ -101,6 +102,11 @@ fn follow(name: &str) {
 #[test]
 fn the_guide_to_chains_works() {
     follow("chain.md");
+}
+
+#[test]
+fn the_guide_to_eventual_mode_works() {
+    follow("eventual.md");
 }
 
 #[test]

@@ -87,6 +87,8 @@ pub(crate) struct Ring {
     /// In the order in which they joined; the first has id 0.
     pub(crate) nodes: Vec<Node>,
     home: TempDir,
+    /// How servers with replicas keep them.
+    consistency: &'static str,
 }
 
 impl Ring {
@@ -103,7 +105,7 @@ impl Ring {
     /// The same with more arguments for each server.
     pub(crate) fn start_with(count: usize, more: &[&str]) -> Ring {
         let home = tempfile::tempdir().unwrap();
-        let mut ring = Ring { nodes: Vec::new(), home };
+        let mut ring = Ring { nodes: Vec::new(), home, consistency: "chain" };
         for number in 0..count {
             let log = ring.home.path().join(format!("{number}.log"));
             let join = ring.nodes.first().map(|node| node.address.clone());
@@ -118,29 +120,39 @@ impl Ring {
     /// Starts that many servers with chains of so many replicas, each with a directory for its data at `N.data`, and
     /// waits until all replicas serve.
     pub(crate) fn with_chains(count: usize, replication: usize, durability: &str) -> Ring {
+        Ring::with_replicas("chain", count, replication, durability)
+    }
+
+    /// The same in eventual mode.
+    pub(crate) fn in_eventual_mode(count: usize, replication: usize, durability: &str) -> Ring {
+        Ring::with_replicas("eventual", count, replication, durability)
+    }
+
+    fn with_replicas(consistency: &'static str, count: usize, replication: usize, durability: &str) -> Ring {
         let home = tempfile::tempdir().unwrap();
-        let mut ring = Ring { nodes: Vec::new(), home };
+        let mut ring = Ring { nodes: Vec::new(), home, consistency };
         for number in 0..count {
-            let node = ring.chain_node(number, free_port(), replication, durability);
+            let node = ring.replica_node(number, free_port(), replication, durability);
             ring.nodes.push(node);
         }
         ring.becomes_whole();
         ring
     }
 
-    fn chain_node(&self, number: usize, port: u16, replication: usize, durability: &str) -> Node {
+    fn replica_node(&self, number: usize, port: u16, replication: usize, durability: &str) -> Node {
         let log = self.home.path().join(format!("{number}.log"));
         let (replication, data) = (replication.to_string(), format!("{number}.data"));
-        let chains = ["--consistency", "chain", "--replication", &replication, "--durability", durability];
-        let more = [&chains[..], &["--data", &data]].concat();
+        let kept =
+            ["--consistency", self.consistency, "--replication", &replication, "--durability", durability];
+        let more = [&kept[..], &["--data", &data]].concat();
         let join = self.nodes.first().filter(|_| number > 0).map(|node| node.address.clone());
         Node::start_at(self.home.path(), &log, port, join.as_deref(), &more)
     }
 
-    /// Starts a server of chains again that has ended, at its old place, with its data.
+    /// Starts a server with replicas again that has ended, at its old place, with its data.
     pub(crate) fn start_again(&mut self, number: usize, replication: usize, durability: &str) {
         let port = self.nodes[number].address.rsplit(':').next().expect("an address has a port");
-        let node = self.chain_node(number, port.parse().unwrap(), replication, durability);
+        let node = self.replica_node(number, port.parse().unwrap(), replication, durability);
         self.nodes[number] = node;
     }
 

@@ -9,14 +9,12 @@
 //! nobody has looked at it for a while, or when there are too many.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chordata_protocol::chain::{Epoch, Sequence};
-use chordata_protocol::merkle::{Digest, record_hash};
-use chordata_rpc::service::{DigestOptions, DigestPage, Error, MarkName, Marked};
-use chordata_store::{Engine, Position, Snapshot, StoreError};
+use chordata_rpc::service::{Error, MarkName, Marked};
+use chordata_store::Snapshot;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
@@ -27,13 +25,6 @@ use crate::node::Node;
 const MARKS_MAX: usize = 16;
 /// How long a snapshot that nobody looks at is kept.
 const KEPT: Duration = Duration::from_secs(60);
-/// What is hashed without letting others in: about a millisecond.
-const STEP_BYTES: usize = 1024 * 1024;
-/// The same, in records.
-const STEP_RECORDS: usize = 2000;
-/// How long one answer may take.
-const ANSWER_WITHIN: Duration = Duration::from_millis(500);
-
 /// The snapshots of a node.
 #[derive(Debug, Default)]
 pub(crate) struct Marks {
@@ -82,53 +73,6 @@ impl Marks {
     }
 }
 
-/// How far the reading of a range has come.
-#[derive(Default)]
-struct Sum {
-    digest: Digest,
-    damaged: u64,
-    after: Option<Position>,
-    at_end: bool,
-}
-
-impl Sum {
-    /// Adds the next records, as many as one step takes.
-    fn read_on(
-        &mut self,
-        engine: &dyn Engine,
-        snapshot: &Snapshot,
-        options: &DigestOptions,
-    ) -> Result<(), StoreError> {
-        let (mut bytes, mut records, mut last) = (0, 0, None);
-        let (digest, after) = (&mut self.digest, self.after.as_ref());
-        let scanned = engine.scan_snapshot(snapshot, options.range, after, &mut |item| {
-            if bytes > STEP_BYTES || records == STEP_RECORDS {
-                return ControlFlow::Break(());
-            }
-            let (id, key) = item.position();
-            if let Some(value) = item.value {
-                digest.insert(record_hash(&key, item.version, Some(value)));
-                bytes += value.len();
-            }
-            bytes += key.size();
-            records += 1;
-            last = Some((id, key));
-            ControlFlow::Continue(())
-        });
-        self.at_end = scanned.is_ok() && bytes <= STEP_BYTES && records < STEP_RECORDS;
-        self.after = last.or(self.after.take());
-        match scanned {
-            // The scan can go on behind it.
-            Err(StoreError::Damaged { id, key }) => {
-                self.damaged += 1;
-                self.after = Some((id, key));
-                Ok(())
-            }
-            scanned => scanned,
-        }
-    }
-}
-
 pub(crate) fn no_mark() -> Error {
     Error::Unavailable("this node has no copy at that mark, or not any more".to_owned())
 }
@@ -169,27 +113,5 @@ impl Node {
             }
         });
         timer.abort_handle()
-    }
-
-    /// The digest of what a snapshot has in a range, or of as much as there is time for. Others are let in between.
-    pub(crate) async fn chain_digest(&self, options: DigestOptions) -> Result<DigestPage, Error> {
-        let deadline = Instant::now() + ANSWER_WITHIN;
-        let space = self.space();
-        let after = options.after.as_ref().map(|key| (key.id(space), key.clone()));
-        let mut sum = Sum { after, ..Sum::default() };
-        loop {
-            let read = self.with_chain(|chain, engine| {
-                let snapshot = chain.marks.of(options.mark).ok_or_else(no_mark)?;
-                let read = sum.read_on(engine, &snapshot, &options);
-                read.map_err(|error| self.store_failed(&error))
-            });
-            read.ok_or(Error::NotMember)??;
-            if sum.at_end || Instant::now() >= deadline {
-                break;
-            }
-            tokio::task::yield_now().await;
-        }
-        let after = sum.after.map(|(_, key)| key).filter(|_| !sum.at_end);
-        Ok(DigestPage { digest: sum.digest, damaged: sum.damaged, after })
     }
 }

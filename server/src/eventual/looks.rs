@@ -1,6 +1,6 @@
 //! What people see of a node in eventual mode.
 
-use chordata_protocol::Peer;
+use chordata_protocol::{Peer, StoreId};
 use chordata_rpc::service::EventualStatus;
 
 use super::Eventual;
@@ -12,6 +12,9 @@ impl Eventual {
             |store| if store == self.store() { Some(me.clone()) } else { self.directory.peer(store) };
         let members = self.machine.table().map(|table| table.members().to_vec()).unwrap_or_default();
         let awaited = self.machine.waiting_for().into_iter();
+        let stores = self.machine.stores();
+        let is_there = |store: &&StoreId| members.iter().any(|member| member.store == **store);
+        let away = stores.known.difference(&stores.forgotten).filter(|store| !is_there(store));
         EventualStatus {
             store: self.store(),
             incarnation: self.incarnation,
@@ -20,7 +23,8 @@ impl Eventual {
             tombstones: self.index.tombstones.len() as u64,
             hints: self.index.hints,
             awaited: awaited.map(|store| (store, self.directory.peer(store))).collect(),
-            forgotten: self.machine.stores().forgotten.iter().copied().collect(),
+            away: away.map(|store| (*store, self.directory.peer(*store))).collect(),
+            forgotten: stores.forgotten.iter().copied().collect(),
             counters: self.machine.counters(),
         }
     }

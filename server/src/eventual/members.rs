@@ -215,10 +215,14 @@ impl Eventual {
         others && is_given(&self.machine)
     }
 
-    /// Is it known which store that node has? One that was forgotten has another by now, or may not be there.
+    /// Is it known which store that node has? One that was forgotten has another by now, or may not be there; and so may
+    /// one that has joined at another place.
     fn knows(&self, peer: &Peer, now: Time) -> bool {
         let store = self.directory.store_at(&peer.address, now);
-        store.is_some_and(|store| !self.machine.stores().forgotten.contains(&store))
+        store.is_some_and(|store| {
+            let is_there = self.directory.peer(store).as_ref() == Some(peer);
+            is_there && !self.machine.stores().forgotten.contains(&store)
+        })
     }
 
     /// The members among these nodes whose stores are known; without this one if it leaves.

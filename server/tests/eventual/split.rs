@@ -18,7 +18,7 @@ use crate::copies::{equal, nothing_pending};
 use crate::load::Load;
 use crate::support::{WHOLE_WITHIN, eventually, free_port, within};
 
-const NODES: usize = 6;
+pub(crate) const NODES: usize = 6;
 /// How long the ring is split.
 const SPLIT: Duration = Duration::from_secs(10);
 
@@ -28,13 +28,13 @@ struct Member {
     place: TempDir,
 }
 
-struct Cluster {
-    gates: Gates,
+pub(crate) struct Cluster {
+    pub(crate) gates: Gates,
     nodes: Vec<Member>,
 }
 
 impl Cluster {
-    async fn start(count: usize) -> Cluster {
+    pub(crate) async fn start(count: usize) -> Cluster {
         let mut cluster = Cluster { gates: Gates::default(), nodes: Vec::new() };
         for _ in 0..count {
             cluster.add(0, Placement::Bisect).await;
@@ -75,16 +75,16 @@ impl Cluster {
         self.nodes.insert(number, Member { started, settings, place });
     }
 
-    fn peers(&self) -> Vec<Peer> {
+    pub(crate) fn peers(&self) -> Vec<Peer> {
         self.nodes.iter().map(|member| member.started.node.me().clone()).collect()
     }
 
-    fn addresses(&self) -> Vec<Address> {
+    pub(crate) fn addresses(&self) -> Vec<Address> {
         self.peers().into_iter().map(|peer| peer.address).collect()
     }
 
     /// Waits until each node gives copies to so many members.
-    async fn rings_of(&self, counts: &[usize]) {
+    pub(crate) async fn rings_of(&self, counts: &[usize]) {
         eventually("the rings are as large as they should be", WHOLE_WITHIN, async || {
             let members = |member: &Member| member.started.node.status_now().eventual.unwrap().members.len();
             let found: Vec<usize> = self.nodes.iter().map(members).collect();
@@ -93,7 +93,7 @@ impl Cluster {
         .await;
     }
 
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         for member in self.nodes {
             member.started.stop().await;
         }

@@ -1,6 +1,6 @@
-//! Comparing the replicas of one range at one place of its log.
+//! Comparing the replicas of one range: in a cluster of chains at one place of its log, else as their stores are.
 //!
-//! The head marks the log. Every serving replica then has its copy as it is at the mark, behind the same writes, for a
+//! In chains the head marks the log. Every serving replica then has its copy as it is at the mark, behind the same writes, for a
 //! while: these are equal, or the replicas disagree, however much is written meanwhile. First the digests of the whole
 //! range are compared. Where they differ the range is cut, as in a Merkle tree, down to parts of which the keys are
 //! listed and laid side by side: who has another key in front has nothing under it.
@@ -66,8 +66,23 @@ fn agree(summaries: &[Summary]) -> bool {
         && summaries.iter().all(|summary| summary.damaged == 0)
 }
 
-/// Told when the whole range was compared: it may be begun again.
-type Found = Vec<(ProblemKind, Key, String)>;
+/// A key of which the replicas do not all have the same, and what each has; or of which one cannot read it.
+pub(super) type Different = (Key, Vec<Held>);
+
+/// What the comparison of a range gave.
+pub(super) struct Compared {
+    /// Keys that the replica with most of them has.
+    pub(super) keys: u64,
+    /// Keys that were looked at one by one.
+    pub(super) listed: u64,
+    /// The parts with keys that differ.
+    pub(super) parts: Vec<(Range, Vec<Different>)>,
+}
+
+/// What kind of problem that is.
+pub(super) fn kind_of(held: &[Held]) -> ProblemKind {
+    if held.contains(&Held::Damaged) { ProblemKind::Damaged } else { ProblemKind::Differs }
+}
 
 impl Client {
     /// Compares the serving replicas of a range.
@@ -86,7 +101,10 @@ impl Client {
         let name = name().map_err(|failure| Stop::Silent(head.clone(), failure))?;
         let mark = MarkName { epoch, name };
         let compared = match self.mark(head, mark).await {
-            Ok(marked) => self.compare_at(mark, marked, active.range, &addresses).await,
+            Ok(marked) => {
+                let compared = Box::pin(self.compare_copies(Some(mark), active.range, &addresses)).await;
+                compared.map(|compared| (compared, marked))
+            }
             Err(stop) => Err(stop),
         };
         // Who does not hear of it lets it go by itself.
@@ -94,12 +112,21 @@ impl Client {
             drop(self.pool().client(address).unmark(within(ANSWER_WITHIN), mark).await);
         }))
         .await;
-        let (mut done, found) = compared?;
-        done.wanted = wanted(view);
-        for (kind, key, text) in found {
-            audit.problem(kind, Some(active.range), Some(key), text);
+        let (compared, marked) = compared?;
+        // Told when the whole range was compared: it may be begun again.
+        for (key, held) in compared.parts.into_iter().flat_map(|(_, keys)| keys) {
+            let text = described(&addresses, &held);
+            audit.problem(kind_of(&held), Some(active.range), Some(key), text);
         }
-        Ok(done)
+        Ok(RangeAudit {
+            epoch: Some(epoch),
+            range: active.range,
+            sequence: Some(marked.sequence),
+            replicas: addresses.len(),
+            wanted: wanted(view),
+            keys: compared.keys,
+            listed: compared.listed,
+        })
     }
 
     /// Has the head mark the log; again, if it has too much to do just now.
@@ -113,25 +140,18 @@ impl Client {
         answered(head, Ok(Err(Error::Overloaded)))
     }
 
-    async fn compare_at(
+    /// Compares what nodes have of a range at a mark; none: what they have now.
+    pub(super) async fn compare_copies(
         &self,
-        mark: MarkName,
-        marked: Marked,
+        mark: Option<MarkName>,
         range: Range,
         addresses: &[Address],
-    ) -> Result<(RangeAudit, Found), Stop> {
+    ) -> Result<Compared, Stop> {
         let whole = self.summaries(addresses, mark, range).await?;
         let count = |summary: &Summary| summary.digest.count + summary.damaged;
-        let mut done = RangeAudit {
-            epoch: Some(mark.epoch),
-            range,
-            sequence: Some(marked.sequence),
-            replicas: addresses.len(),
-            wanted: 0,
-            keys: whole.iter().map(count).max().unwrap_or(0),
-            listed: 0,
-        };
-        let mut found = Found::new();
+        let keys = whole.iter().map(count).max().unwrap_or(0);
+        let mut done = Compared { keys, listed: 0, parts: Vec::new() };
+        let mut found = 0;
         let mut different = vec![(range, whole)];
         while let Some((part, summaries)) = different.pop() {
             if agree(&summaries) {
@@ -139,8 +159,13 @@ impl Client {
             }
             let parts = arc::split(self.space(), part);
             if parts.len() < 2 || summaries.iter().all(|summary| count(summary) <= LISTED_MAX) {
-                done.listed += self.list(addresses, mark, part, &mut found).await?;
-                if found.len() >= FOUND_MAX {
+                let (listed, keys) = self.list(addresses, mark, part).await?;
+                done.listed += listed;
+                found += keys.len();
+                if !keys.is_empty() {
+                    done.parts.push((part, keys));
+                }
+                if found >= FOUND_MAX {
                     break;
                 }
                 continue;
@@ -151,21 +176,26 @@ impl Client {
             let answers: Vec<(Range, Vec<Summary>)> = answers.into_iter().collect::<Result<_, _>>()?;
             different.extend(answers.into_iter().rev());
         }
-        Ok((done, found))
+        Ok(done)
     }
 
     /// What each replica has of a part.
     async fn summaries(
         &self,
         addresses: &[Address],
-        mark: MarkName,
+        mark: Option<MarkName>,
         range: Range,
     ) -> Result<Vec<Summary>, Stop> {
         let asked = addresses.iter().map(|address| self.summary(address, mark, range));
         join_all(asked).await.into_iter().collect()
     }
 
-    async fn summary(&self, address: &Address, mark: MarkName, range: Range) -> Result<Summary, Stop> {
+    async fn summary(
+        &self,
+        address: &Address,
+        mark: Option<MarkName>,
+        range: Range,
+    ) -> Result<Summary, Stop> {
         let mut sum = Summary::default();
         let mut after = None;
         loop {
@@ -181,14 +211,13 @@ impl Client {
         }
     }
 
-    /// Lays the keys of a part side by side. How many there were.
-    async fn list(
+    /// Lays the keys of a part side by side: how many there are, and those that differ.
+    pub(super) async fn list(
         &self,
         addresses: &[Address],
-        mark: MarkName,
+        mark: Option<MarkName>,
         range: Range,
-        found: &mut Found,
-    ) -> Result<u64, Stop> {
+    ) -> Result<(u64, Vec<Different>), Stop> {
         let new = |address: &Address| Cursor {
             address: address.clone(),
             rows: VecDeque::new(),
@@ -196,27 +225,27 @@ impl Client {
             more: true,
         };
         let mut cursors: Vec<Cursor> = addresses.iter().map(new).collect();
-        let mut keys = 0;
+        let (mut keys, mut found) = (0, Vec::new());
         loop {
             let read = join_all(cursors.iter_mut().map(|cursor| self.read_on(cursor, mark, range))).await;
             read.into_iter().collect::<Result<(), Stop>>()?;
             while cursors.iter().all(|cursor| !cursor.rows.is_empty() || !cursor.more) {
-                let Some((key, held)) = next_key(&mut cursors, self.space(), range) else { return Ok(keys) };
+                let Some((key, held)) = next_key(&mut cursors, self.space(), range) else {
+                    return Ok((keys, found));
+                };
                 keys += 1;
-                let is_damaged = held.contains(&Held::Damaged);
-                if is_damaged || held.windows(2).any(|pair| pair[0] != pair[1]) {
-                    let kind = if is_damaged { ProblemKind::Damaged } else { ProblemKind::Differs };
-                    found.push((kind, key, described(addresses, &held)));
+                if held.contains(&Held::Damaged) || held.windows(2).any(|pair| pair[0] != pair[1]) {
+                    found.push((key, held));
                 }
             }
         }
     }
 
     /// Fetches the next page of a replica, if it has none here.
-    async fn read_on(&self, cursor: &mut Cursor, mark: MarkName, range: Range) -> Result<(), Stop> {
+    async fn read_on(&self, cursor: &mut Cursor, mark: Option<MarkName>, range: Range) -> Result<(), Stop> {
         while cursor.rows.is_empty() && cursor.more {
             let after = cursor.after.clone();
-            let options = CopiesOptions { mark: Some(mark), range, after, limit: PAGE };
+            let options = CopiesOptions { mark, range, after, limit: PAGE };
             let page = self.pool().client(&cursor.address).copies(within(ANSWER_WITHIN), options).await;
             let page = answered(&cursor.address, page)?;
             cursor.after = page.copies.last().map(|(key, _)| key.clone()).or(cursor.after.take());
@@ -264,7 +293,7 @@ fn next_key(cursors: &mut [Cursor], space: Space, range: Range) -> Option<(Key, 
     Some((key, held))
 }
 
-fn described(addresses: &[Address], held: &[Held]) -> String {
+pub(super) fn described(addresses: &[Address], held: &[Held]) -> String {
     let one = |(address, held): (&Address, &Held)| match held {
         Held::Nothing => format!("{address} has nothing"),
         Held::Value { version, hash, bytes } => {
