@@ -84,7 +84,7 @@ impl Done {
     pub(crate) fn heading() -> String {
         format!(
             "{:>5}  {:6} {:14} {:10} {:21} {:21} {:>4} {:>9}  {}\n",
-            "LINE", "DO", "KEY", "ID", "ENTERED AT", "OWNER", "HOPS", "TIME", "RESULT"
+            "LINE", "DO", "KEY", "ID", "ENTERED AT", "ANSWERED BY", "HOPS", "TIME", "RESULT"
         )
     }
 

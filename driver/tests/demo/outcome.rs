@@ -14,7 +14,7 @@ fn the_demo_gets_everything_right_on_five_servers_that_all_hold_keys_and_leaves_
         .says("(right)")
         .remarks("the ring of 5 servers is whole")
         .remarks("every one of the 5 servers held a key");
-    for heading in ["NUMBER", "SHARE", "SUCCESSOR", "ENTERED AT", "OWNER", "HOPS"] {
+    for heading in ["NUMBER", "SHARE", "SUCCESSOR", "ENTERED AT", "ANSWERED BY", "HOPS"] {
         assert!(ran.out.contains(heading), "no column {heading}:\n{}", ran.out);
     }
     assert!(!ran.out.contains("WRONG"));
