@@ -166,6 +166,10 @@ fn say(ending: &Ending) -> ExitCode {
             "this store was forgotten by its cluster and may not come back: to join as a new node, start with an empty \
              data directory"
         ),
+        Ending::Removed => error!(
+            "this node is no member of its cluster any more: it was told to depart, or the cluster was rebuilt without it. \
+             To join as a new node, start with an empty data directory"
+        ),
     }
     ExitCode::FAILURE
 }

@@ -27,6 +27,8 @@ pub struct Identity {
     pub id: Id,
     /// The cluster that it belongs to.
     pub cluster: ClusterSettings,
+    /// The first view of chains that has it as a member: a later one without it means that it was removed.
+    pub admitted: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -42,6 +44,8 @@ struct IdentityFile {
     lease_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     replication: Option<Replication>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    admitted: Option<u64>,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -131,6 +135,7 @@ impl DataDirectory {
                     ..Lease::default()
                 },
             },
+            admitted: file.admitted,
         }))
     }
 
@@ -149,6 +154,7 @@ impl DataDirectory {
             successors: identity.cluster.successors,
             lease_ms: u64::try_from(identity.cluster.lease.lasts.as_millis()).ok(),
             replication: identity.cluster.replication,
+            admitted: identity.admitted,
         };
         self.replace("identity.toml", &file)
     }
@@ -272,7 +278,7 @@ mod tests {
             replication: Some(chordata_protocol::Replication::default()),
             lease: Lease::default(),
         };
-        Identity { store: 5, incarnation: 3, id: Id::from_u128(42), cluster }
+        Identity { store: 5, incarnation: 3, id: Id::from_u128(42), cluster, admitted: Some(9) }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A node: the state machine and the engine behind one lock, and the effects carried out.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,17 @@ pub struct Node {
     shared: Arc<Shared>,
 }
 
+/// Somebody waits for a node to depart.
+struct Departs(Node);
+
+impl Drop for Departs {
+    fn drop(&mut self) {
+        self.0.shared.departs.fetch_sub(1, Ordering::AcqRel);
+        // Whoever waits for an end looks again.
+        self.0.serving_changed();
+    }
+}
+
 struct Shared {
     space: Space,
     me: Peer,
@@ -49,6 +61,8 @@ struct Shared {
     origin: Duration,
     committer: Mutex<Option<Committer>>,
     durable: watch::Sender<Ticket>,
+    /// How many wait for it to depart.
+    departs: AtomicUsize,
     /// Counts changes of what this node serves.
     serving: watch::Sender<u64>,
     changes: broadcast::Sender<Change>,
@@ -111,6 +125,7 @@ impl Node {
                 origin: boot_time(),
                 committer: Mutex::new(None),
                 durable: watch::Sender::new(Ticket::default()),
+                departs: AtomicUsize::new(0),
                 serving: watch::Sender::new(0),
                 changes: broadcast::Sender::new(CHANGES_KEPT),
                 renumbering: crate::walks::Shared::default(),
@@ -274,6 +289,18 @@ impl Node {
     /// Does another node have its place?
     pub(crate) fn is_displaced(&self) -> bool {
         self.with_eventual(|part, _| part.is_displaced()).unwrap_or(false)
+    }
+
+    /// Does the cluster not count it as a member any more, and nobody has asked this process to depart?
+    pub(crate) fn is_removed_unasked(&self) -> bool {
+        let removed = self.with_chain(|chain, _| chain.member.is_removed()).unwrap_or(false);
+        removed && self.shared.departs.load(Ordering::Acquire) == 0
+    }
+
+    /// Somebody waits for it to depart, until what is returned is dropped: it ends when that is done.
+    pub(crate) fn departs(&self) -> impl Drop + use<> {
+        self.shared.departs.fetch_add(1, Ordering::AcqRel);
+        Departs(self.clone())
     }
 
     /// Has it left the ring, with nothing that anybody counts on?

@@ -217,10 +217,13 @@ impl Chordata for Node {
         if self.is_eventual() {
             return self.eventual_leave().await;
         }
+        let departs = self.departs();
         if self.has_chains() {
             self.chain_leave().await?;
         }
-        self.leave_ring().await
+        let left = self.leave_ring().await;
+        drop(departs);
+        left
     }
 
     async fn status(self, _: Context) -> Result<Status, Error> {

@@ -101,6 +101,9 @@ pub enum Ending {
     /// Another node has its place: two sides of a split ring have granted it. To be started again, with
     /// [`Resolved::displaced`].
     Displaced,
+    /// The cluster does not count it as a member any more, and nobody is waiting for it to leave: it was told to depart
+    /// and was away when it was done, or the cluster was rebuilt without it.
+    Removed,
 }
 
 /// A running node.
@@ -131,6 +134,9 @@ impl Started {
             }
             if self.node.is_displaced() {
                 return Ending::Displaced;
+            }
+            if self.node.is_removed_unasked() {
+                return Ending::Removed;
             }
             tokio::select! {
                 change = changes.recv() => if let Err(RecvError::Closed) = change {
@@ -220,7 +226,7 @@ struct Place {
     cluster: ClusterSettings,
     /// Whom to join behind; none: nobody is there.
     predecessor: Option<Peer>,
-    /// The first view of chains that has it as a member, if it was admitted just now.
+    /// The first view of chains that has it as a member, if that is known.
     view: Option<u64>,
     /// What it was told for eventual mode, if it was admitted just now.
     briefing: Option<Briefing>,
@@ -289,7 +295,7 @@ impl Starting {
             // No admission is asked for: it belongs to the cluster, whose coordinator may need this very node.
             let predecessor = nearest_before(&self.pool, &contacts, space, identity.id).await;
             let (id, cluster) = (identity.id, identity.cluster.clone());
-            let place = Place { id, cluster, predecessor, view: None, briefing: None };
+            let place = Place { id, cluster, predecessor, view: identity.admitted, briefing: None };
             return self.run(place, identity.store, identity.incarnation, &known).await;
         }
         let placement =
@@ -333,7 +339,8 @@ impl Starting {
                 replication: self.settings.replication,
                 lease: self.settings.lease,
             };
-            let place = Place { id, cluster, predecessor: None, view: None, briefing: None };
+            let view = (cluster.consistency() == Some(Consistency::Chain)).then_some(View::FIRST);
+            let place = Place { id, cluster, predecessor: None, view, briefing: None };
             return self.run(place, store, 1, &[]).await;
         }
         let contacts: Vec<Address> =
@@ -558,6 +565,7 @@ impl Starting {
                 incarnation,
                 id: place.id,
                 cluster: place.cluster.clone(),
+                admitted: place.view,
             })?;
         }
         let (stop, stopped) = watch::channel(false);

@@ -113,6 +113,21 @@ impl View {
         without.map(|active| active.range).collect()
     }
 
+    /// Ranges whose only serving replica has records that it cannot read: nobody can be filled from it.
+    pub fn damaged_at_last(&self) -> Vec<Range> {
+        let Some(view) = self.chains() else { return Vec::new() };
+        let alone = view.ranges.iter().filter(|(_, active)| active.serving().count() == 1);
+        let damaged = alone.filter(|(epoch, active)| {
+            let statuses = self.nodes.iter().filter_map(|status| status.chain.as_ref());
+            let mut serving =
+                statuses.filter(|chain| active.serving().any(|link| link.is(chain.store, chain.incarnation)));
+            serving.any(|chain| {
+                chain.replicas.iter().any(|replica| replica.epoch == **epoch && replica.unreadable > 0)
+            })
+        });
+        damaged.map(|(_, active)| active.range).collect()
+    }
+
     /// What is not as it should be of the chains.
     fn chain_problems(&self) -> Vec<String> {
         let Some(view) = self.chains() else { return Vec::new() };
@@ -133,6 +148,11 @@ impl View {
                 let peer = view.peer(link.store).map_or_else(|| link.store.to_string(), ToString::to_string);
                 problems.push(format!("{peer} does not serve {name} at the moment"));
             }
+        }
+        for Range { low, high } in self.damaged_at_last() {
+            problems.push(format!(
+                "the only replica of the range ({low:?}, {high:?}] has records that it cannot read: see `chordata recover`"
+            ));
         }
         for Range { low, high } in self.unserved() {
             problems.push(format!("no replica of the range ({low:?}, {high:?}] that could serve answers"));

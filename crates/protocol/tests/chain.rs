@@ -77,6 +77,7 @@ macro_rules! scripts {
 scripts! {
     clean_and_dirty_reads
     cut_off_tail
+    damaged_at_the_last
     damaged_record
     depart_and_merge
     deposed_leader

@@ -500,6 +500,8 @@ pub struct ReplicaStatus {
     pub committed: Sequence,
     /// Does it take and answer nothing, as the chain is being changed?
     pub wedged: bool,
+    /// Stored records that it knows it cannot read.
+    pub unreadable: u64,
     /// Does it have a lease now?
     pub leased: bool,
 }

@@ -97,19 +97,36 @@ pub fn merge(engine: &mut dyn Engine, space: Space, entries: Vec<Entry>) -> Resu
 pub fn erase(engine: &mut dyn Engine, range: Range) -> Result<Ticket, StoreError> {
     let mut after: Option<Position> = None;
     loop {
-        let mut erased = Vec::new();
-        let scanned = engine.scan(range, after.as_ref(), &mut |item| {
-            erased.push(item.position());
-            if erased.len() < ERASED_AT_ONCE { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        });
-        match scanned {
-            Ok(()) => {}
-            // It need not be read to be removed.
-            Err(StoreError::Damaged { id, key }) => erased.push((id, key)),
-            Err(error) => return Err(error),
+        after = erase_some(engine, range, after.as_ref(), ERASED_AT_ONCE)?;
+        if after.is_none() {
+            return Ok(engine.applied());
         }
-        let Some(last) = erased.last() else { return Ok(engine.applied()) };
-        after = Some(last.clone());
-        engine.apply(erased.into_iter().map(|(id, key)| Change::Remove(id, key)).collect())?;
     }
+}
+
+/// Removes the first keys of a range behind `after`, and their tombstones, at most so many. Gives the last one; none: there
+/// were none.
+///
+/// # Errors
+/// When the store has failed.
+pub fn erase_some(
+    engine: &mut dyn Engine,
+    range: Range,
+    after: Option<&Position>,
+    count_max: usize,
+) -> Result<Option<Position>, StoreError> {
+    let mut erased = Vec::new();
+    let scanned = engine.scan(range, after, &mut |item| {
+        erased.push(item.position());
+        if erased.len() < count_max { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    match scanned {
+        Ok(()) => {}
+        // It need not be read to be removed.
+        Err(StoreError::Damaged { id, key }) => erased.push((id, key)),
+        Err(error) => return Err(error),
+    }
+    let last = erased.last().cloned();
+    engine.apply(erased.into_iter().map(|(id, key)| Change::Remove(id, key)).collect())?;
+    Ok(last)
 }

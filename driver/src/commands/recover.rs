@@ -115,7 +115,7 @@ impl Report for Recovered {
             text += &format!("not served yet:\n{}", list(&self.unserved));
         }
         if text.is_empty() {
-            text = "every range has a replica that serves it: nothing is to be recovered, nothing was done\n"
+            text = "every range has a replica that serves it and can be read: nothing is to be recovered, nothing was done\n"
                 .to_owned();
         }
         text
@@ -231,7 +231,8 @@ impl RecoverArguments {
         let space = client.space();
         let view = client.view().await;
         chains_of(&view)?;
-        let unserved = view.unserved();
+        let lost = |view: &View| [view.unserved(), view.damaged_at_last()].concat();
+        let unserved = lost(&view);
         if unserved.is_empty() {
             context.output.show(&Recovered { reopened: Vec::new(), unserved, space });
             return Ok(());
@@ -245,7 +246,7 @@ impl RecoverArguments {
         let mut left = unserved.clone();
         while !left.is_empty() && Instant::now() < deadline {
             tokio::time::sleep(LOOK_EVERY).await;
-            left = client.view().await.unserved();
+            left = lost(&client.view().await);
         }
         let reopened = unserved.into_iter().filter(|range| !left.iter().any(|other| other.overlaps(range)));
         let recovered = Recovered { reopened: reopened.collect(), unserved: left, space };
@@ -257,8 +258,8 @@ impl RecoverArguments {
 fn explained(unserved: &[Range], space: Space) -> String {
     let share: f64 = unserved.iter().map(|range| space.share(range.low, range.high)).sum();
     format!(
-        "no complete replica answers of {} ({:.1} % of the keys): what was stored there and acknowledged may be lost for \
-         ever if it is opened again without",
+        "no complete replica answers of {} ({:.1} % of the keys), or its only one has records that it cannot read: what was \
+         stored there and acknowledged may be lost for ever if it goes on without",
         report::count(unserved.len(), "range"),
         share * 100.0
     )

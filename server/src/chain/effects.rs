@@ -60,16 +60,9 @@ impl Node {
         match effect {
             Effect::Call { token, to, request } => self.chain_call(token, to, request),
             Effect::Answer { caller, response } => {
-                if let Some(answer) = chain.answers.remove(&caller) {
-                    // Whoever asked may have gone away.
-                    let _ = answer.send(response);
-                }
+                chain.answers.answer(caller, response);
             }
-            Effect::Reply { caller, reply } => {
-                if let Some(waiting) = chain.replies.remove(&caller) {
-                    let _ = waiting.send(reply);
-                }
-            }
+            Effect::Reply { caller, reply } => chain.replies.answer(caller, reply),
             Effect::Keep(_) | Effect::Hold { .. } if chain.durability == Durability::Memory => {}
             Effect::Store { entries, forgotten, holding } => {
                 let epoch = holding.epoch;
@@ -112,21 +105,32 @@ impl Node {
                 self.must(transfer::erase(engine, range));
                 batch.changes.extend(self.must(notes::drop_results(engine, range)).unwrap_or_default());
             }
-            Effect::DropResults(range) => {
+            Effect::EraseSome { token, range, after } => {
                 self.store(chain, engine, std::mem::take(batch));
-                batch.changes.extend(self.must(notes::drop_results(engine, range)).unwrap_or_default());
+                let after = after.map(|key| (key.id(self.space()), key));
+                let erased = self.must(transfer::erase_some(engine, range, after.as_ref(), LISTED_MAX));
+                self.wake_committer(engine.overlay_bytes());
+                let upto = erased.flatten().map(|(_, key)| key);
+                return Some(Event::Erased { token, upto });
+            }
+            Effect::DropResults { token, range, before, after } => {
+                self.store(chain, engine, std::mem::take(batch));
+                let old = notes::drop_results_before(engine, (range, before), after, LISTED_MAX);
+                let (old, upto) = self.must(old).unwrap_or_default();
+                batch.changes.extend(old);
+                return Some(Event::ResultsDropped { token, upto });
             }
             Effect::AnswerListed { caller, range, after, last } => {
                 self.store(chain, engine, std::mem::take(batch));
                 let listing = Listing { range, after, upto: None, count_max: LISTED_MAX };
-                let Listed { keys, end, damaged } = self.list(engine, listing);
+                let Listed { keys, end, damaged, .. } = self.list(engine, listing);
                 // A list without what cannot be read would make the asker remove it.
                 let whole = damaged.is_empty();
                 let response =
                     if whole { ChainResponse::Listed { keys, end, last } } else { ChainResponse::NotMine };
                 let answered = self.carry_effect(chain, engine, batch, Effect::Answer { caller, response });
                 // If others have what cannot be read, this copy is filled anew from them.
-                return damaged.first().map(|(id, _)| Event::Damaged(*id)).or(answered);
+                return if whole { answered } else { Some(Event::Damaged(damaged)) };
             }
             Effect::AnswerFetched { caller, keys, bytes_max } => {
                 self.store(chain, engine, std::mem::take(batch));
@@ -137,11 +141,11 @@ impl Node {
             }
             Effect::List { token, range, after, upto } => {
                 self.store(chain, engine, std::mem::take(batch));
-                let listing = Listing { range, after, upto, count_max: usize::MAX };
-                let Listed { mut keys, damaged, .. } = self.list(engine, listing);
+                let listing = Listing { range, after, upto, count_max: LISTED_MAX };
+                let Listed { mut keys, damaged, upto, .. } = self.list(engine, listing);
                 // What cannot be read is no version at all: it is fetched again.
                 keys.extend(damaged.into_iter().map(|(_, key)| (key, Version::default())));
-                return Some(Event::Listed { token, keys });
+                return Some(Event::Listed { token, keys, upto });
             }
             Effect::SetTimer { timer: Timer::Beat, after } => {
                 let node = self.clone();
@@ -293,11 +297,7 @@ impl Node {
                         node.chain_occasion(Occasion::Proposed { token, applied });
                     });
                 }
-                Deed::Answer { caller, response } => {
-                    if let Some(answer) = chain.answers.remove(&caller) {
-                        let _ = answer.send(response);
-                    }
-                }
+                Deed::Answer { caller, response } => chain.answers.answer(caller, response),
                 Deed::Poke(peer) => {
                     let node = self.clone();
                     tokio::spawn(async move {
@@ -343,6 +343,8 @@ struct Listed {
     keys: Vec<(Key, Version)>,
     /// Was that the end?
     end: bool,
+    /// If not: these are all up to this key.
+    upto: Option<Key>,
     /// What cannot be read.
     damaged: Vec<(Id, Key)>,
 }
@@ -354,21 +356,21 @@ impl Node {
         let place = |id: Id, key: &Key| (space.distance(range.low, id), id == range.low, key.clone());
         let last = upto.map(|key| place(key.id(space), &key));
         let mut after = after.map(|key| (key.id(space), key));
-        let mut listed = Listed { keys: Vec::new(), end: true, damaged: Vec::new() };
-        let mut bytes = 0;
+        let mut listed = Listed { keys: Vec::new(), end: true, upto: None, damaged: Vec::new() };
+        let (mut bytes, mut seen) = (0, None);
         loop {
             let scanned = engine.scan(range, after.as_ref(), &mut |item| {
                 let key = item.key.to_key();
                 if last.as_ref().is_some_and(|last| beyond(&place(item.id, &key), last)) {
                     return ControlFlow::Break(());
                 }
-                let full =
-                    listed.keys.len() == count_max || (count_max < usize::MAX && bytes > LISTED_BYTES_MAX);
-                if full {
+                if listed.keys.len() + listed.damaged.len() >= count_max || bytes > LISTED_BYTES_MAX {
                     listed.end = false;
+                    listed.upto = seen.take();
                     return ControlFlow::Break(());
                 }
                 bytes += key.size();
+                seen = Some(key.clone());
                 listed.keys.push((key, item.version));
                 ControlFlow::Continue(())
             });
@@ -379,6 +381,7 @@ impl Node {
                         return listed;
                     }
                     warn!(node = %self.me().address, "the stored record of {key} is damaged");
+                    seen = Some(key.clone());
                     listed.damaged.push((id, key.clone()));
                     after = Some((id, key));
                 }
@@ -388,9 +391,16 @@ impl Node {
     }
 
     /// A record cannot be read: it is fetched again, if somebody else has it.
-    pub(super) fn heal(&self, chain: &mut Chain, engine: &mut dyn Engine, id: Id, error: &StoreError) {
+    pub(super) fn heal(
+        &self,
+        chain: &mut Chain,
+        engine: &mut dyn Engine,
+        place: (Id, &Key),
+        error: &StoreError,
+    ) {
         warn!(node = %self.me().address, %error, "a stored record cannot be read");
-        let effects = chain.member.handle(self.now(), Event::Damaged(id));
+        let (id, key) = place;
+        let effects = chain.member.handle(self.now(), Event::Damaged(vec![(id, key.clone())]));
         self.carry_chain(chain, engine, effects);
     }
 }

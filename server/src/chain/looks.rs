@@ -46,6 +46,7 @@ impl Chain {
             last: replica.last(),
             committed: replica.committed(),
             wedged: replica.is_wedged(),
+            unreadable: replica.unreadable() as u64,
             leased: self.member.leased_until(replica.epoch()).is_some_and(|until| now < until),
         }
     }

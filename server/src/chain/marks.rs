@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 use chordata_protocol::chain::{Epoch, Sequence};
 use chordata_rpc::service::{Error, MarkName, Marked};
 use chordata_store::Snapshot;
-use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 use super::requests::{COMMIT_WITHIN, refused};
@@ -81,18 +80,14 @@ impl Node {
     /// Has the log of an epoch marked whose head this node is; answers when the mark is committed.
     pub(crate) async fn chain_mark(&self, mark: MarkName) -> Result<Marked, Error> {
         let now = self.now();
-        let (waiting, answered) = oneshot::channel();
         let marked = self.with_chain(|chain, engine| {
             let caller = chain.caller();
-            chain.replies.insert(caller, waiting);
+            let answered = chain.replies.wait(caller);
             let (marked, effects) = chain.member.mark(now, caller, mark.epoch, mark.name);
-            if marked.is_err() {
-                chain.replies.remove(&caller);
-            }
             self.carry_chain(chain, engine, effects);
-            marked
+            marked.map(|sequence: Sequence| (sequence, answered))
         });
-        let sequence: Sequence = marked.ok_or(Error::NotMember)?.map_err(refused)?;
+        let (sequence, answered) = marked.ok_or(Error::NotMember)?.map_err(refused)?;
         match tokio::time::timeout(COMMIT_WITHIN, answered).await {
             Ok(Ok(_)) => Ok(Marked { sequence }),
             Ok(Err(_)) | Err(_) => Err(Error::Unavailable("the mark is not committed".to_owned())),

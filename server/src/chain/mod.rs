@@ -10,6 +10,7 @@ pub(crate) mod marks;
 mod notes;
 mod regroup;
 mod requests;
+mod waiters;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,13 +24,13 @@ use chordata_protocol::chain::{
 use chordata_protocol::ring::{Caller, Token};
 use chordata_protocol::{Consistency, Durability, Peer, Replication};
 use chordata_store::Ticket;
-use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinHandle};
 
 pub use group::{Agreed, Agreement, Group, Machine, OverPool};
 pub(crate) use notes::load;
 pub(crate) use requests::BARRED;
 
+use self::waiters::Waiters;
 use crate::node::Node;
 
 /// What a node needs to take part in chains, before it runs.
@@ -74,9 +75,9 @@ pub(crate) struct Chain {
     durability: Durability,
     next_caller: u64,
     /// Clients' requests that wait.
-    replies: BTreeMap<Caller, oneshot::Sender<Reply>>,
+    replies: Waiters<Reply>,
     /// Other nodes' questions that wait.
-    answers: BTreeMap<Caller, oneshot::Sender<ChainResponse>>,
+    answers: Waiters<ChainResponse>,
     persisting: Persisting,
     /// The copies at marks.
     pub(crate) marks: marks::Marks,
@@ -97,8 +98,8 @@ impl Chain {
             watching: None,
             regrouping: false,
             next_caller: 0,
-            replies: BTreeMap::new(),
-            answers: BTreeMap::new(),
+            replies: Waiters::default(),
+            answers: Waiters::default(),
             persisting: Persisting::default(),
             marks: marks::Marks::default(),
             beat: None,
@@ -144,10 +145,9 @@ impl Node {
     /// Answers another node's question about chains. Only a heartbeat's answer waits, for a round of the group.
     pub(crate) async fn chain_asked(&self, request: ChainRequest) -> ChainResponse {
         let now = self.now();
-        let (answer, answered) = oneshot::channel();
-        let known = self.with_chain(|chain, engine| {
+        let answered = self.with_chain(|chain, engine| {
             let caller = chain.caller();
-            chain.answers.insert(caller, answer);
+            let answered = chain.answers.wait(caller);
             match request {
                 ChainRequest::Heartbeat(beat) if chain.coordinator.leads() => {
                     let occasion = heard(caller, beat);
@@ -159,10 +159,9 @@ impl Node {
                     self.carry_chain(chain, engine, effects);
                 }
             }
+            answered
         });
-        if known.is_none() {
-            return ChainResponse::NotMine;
-        }
+        let Some(answered) = answered else { return ChainResponse::NotMine };
         // The sender is dropped when the node stops.
         answered.await.unwrap_or(ChainResponse::NotLeader(None))
     }

@@ -102,6 +102,34 @@ pub(super) fn drop_results(
     Ok(gone)
 }
 
+/// Of the next results behind `after`, at most so many: those whose keys are in a range and that are of earlier epochs than
+/// that, gone. The second part is where to go on; none: that was all.
+pub(super) fn drop_results_before(
+    engine: &dyn Engine,
+    (range, before): (chordata_protocol::Range, Epoch),
+    after: Option<ResultId>,
+    count_max: usize,
+) -> Result<(Vec<Change>, Option<ResultId>), StoreError> {
+    let (mut gone, mut seen, mut upto) = (Vec::new(), 0, None);
+    let after = after.map(result_name);
+    let mut last = None;
+    engine.notes(RESULT, after.as_deref(), &mut |name, bytes| {
+        if seen == count_max {
+            upto = last;
+            return ControlFlow::Break(());
+        }
+        seen += 1;
+        last = result_id(name);
+        let result: Option<KeptResult> = postcard::from_bytes(bytes).ok();
+        let goes = |result: KeptResult| range.contains(result.id) && Epoch(result.at.epoch) < before;
+        if result.is_none_or(goes) {
+            gone.push(Change::Note(name.to_vec(), None));
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok((gone, upto))
+}
+
 /// What the store has kept of its earlier lives.
 ///
 /// # Errors

@@ -7,10 +7,10 @@ use chordata_protocol::message::{Candidate, Response};
 use chordata_protocol::{Id, Key, Operation, Outcome, Peer, Record, Request, Why};
 use chordata_rpc::service::{Admission, Error, Joiner, Placed};
 use chordata_rpc::{CallFailure, within};
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::group::Agreement;
+use super::waiters::Waiting;
 use crate::node::Node;
 
 /// How long a write waits for its commit, and a read for what it must wait for.
@@ -41,6 +41,13 @@ pub(super) fn refused(refusal: Refusal) -> Error {
     }
 }
 
+/// What a read finds.
+enum Found {
+    Here(Placed<Option<Record>>),
+    /// When this comes, it is asked again.
+    Later(Waiting<Reply>),
+}
+
 impl Node {
     /// Changes a key whose chain this node is the head of.
     pub(crate) async fn chain_apply(
@@ -51,27 +58,23 @@ impl Node {
         by: Option<WriteId>,
     ) -> Result<Placed<Outcome>, Error> {
         let now = self.now();
-        let (waiting, answered) = oneshot::channel();
         let request = WriteRequest { id, key: key.clone(), operation: operation.clone(), by };
         let taken = self.with_chain(|chain, engine| {
             let current = match engine.version(id, key) {
                 Ok(current) => current,
                 Err(error) if error.is_survivable() => {
-                    self.heal(chain, engine, id, &error);
+                    self.heal(chain, engine, (id, key), &error);
                     return Err(Refusal::Unavailable("the stored record is damaged: it is fetched again"));
                 }
                 Err(error) => crate::node::fatal(&error),
             };
             let caller = chain.caller();
-            chain.replies.insert(caller, waiting);
+            let answered = chain.replies.wait(caller);
             let (taken, effects) = chain.member.write(now, caller, request, current);
-            if taken.is_err() {
-                chain.replies.remove(&caller);
-            }
             self.carry_chain(chain, engine, effects);
-            taken
+            taken.map(|()| answered)
         });
-        taken.ok_or(Error::NotMember)?.map_err(refused)?;
+        let answered = taken.ok_or(Error::NotMember)?.map_err(refused)?;
         match tokio::time::timeout(COMMIT_WITHIN, answered).await {
             Ok(Ok(Reply::Done { outcome, at })) => Ok(Placed { result: outcome, at: Some(at) }),
             Ok(Ok(Reply::Unknown(reason))) => Err(Error::Unknown(reason.to_owned())),
@@ -86,34 +89,32 @@ impl Node {
         let deadline = Instant::now() + COMMIT_WITHIN;
         loop {
             let now = self.now();
-            let (waiting, answered) = oneshot::channel();
             let found = self.with_chain(|chain, engine| {
                 let caller = chain.caller();
                 match chain.member.read(now, caller, id, key) {
                     Read::Here(as_of) => match engine.get(id, key) {
                         Ok(record) => {
                             let at = record.as_ref().map_or(as_of, |record| record.version);
-                            Ok(Some(Placed { result: record, at: Some(at) }))
+                            Ok(Found::Here(Placed { result: record, at: Some(at) }))
                         }
                         Err(error) if error.is_survivable() => {
-                            self.heal(chain, engine, id, &error);
+                            self.heal(chain, engine, (id, key), &error);
                             Err(Error::Unavailable(format!("{error}; it is fetched again from a replica")))
                         }
                         Err(error) => crate::node::fatal(&error),
                     },
-                    Read::Wait => {
-                        chain.replies.insert(caller, waiting);
-                        Ok(None)
-                    }
+                    Read::Wait => Ok(Found::Later(chain.replies.wait(caller))),
                     Read::Ask(peer) => Err(Error::NotOwner(vec![Candidate { peer, why: Why::View }])),
                     Read::Elsewhere(candidates) => Err(Error::NotOwner(candidates)),
                     Read::Unavailable(reason) => Err(Error::Unavailable(reason.to_owned())),
                 }
             });
-            match found.ok_or(Error::NotMember)?? {
-                Some(placed) => return Ok(placed),
-                None if tokio::time::timeout_at(deadline, answered).await.is_ok() => {}
-                None => return Err(Error::Unavailable("a write of the key is not committed yet".to_owned())),
+            let answered = match found.ok_or(Error::NotMember)?? {
+                Found::Here(placed) => return Ok(placed),
+                Found::Later(answered) => answered,
+            };
+            if tokio::time::timeout_at(deadline, answered).await.is_err() {
+                return Err(Error::Unavailable("a write of the key is not committed yet".to_owned()));
             }
         }
     }

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use chordata_client::{Client, Config};
+use chordata_protocol::chain::{Applied, Command};
 use chordata_protocol::{Key, Record};
 use chordata_rpc::service::Error;
 use chordata_rpc::within as deadline;
 
 use crate::load::Load;
-use crate::ring::{INTERVAL, SYNC, a_leader, audit, blocking, whole};
+use crate::ring::{INTERVAL, MEMORY, SYNC, a_leader, audit, blocking, chains, whole};
 use crate::support::ring::{Server, TestRing, stub};
 use crate::support::{CALL, answer, entry, within};
 
@@ -125,6 +126,32 @@ async fn a_node_that_departs_as_soon_as_it_is_back_hands_over_first() {
             whole(&ring, "it departed").await;
             audit(&ring, &stored).await;
         }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_was_removed_while_it_was_away_says_so_and_ends() {
+    within(150, async {
+        // In memory, so that who comes back has no view that has it as a member.
+        let mut ring = TestRing::start(4, MEMORY).await;
+        let view = whole(&ring, "four began").await;
+        let voters = &view.nodes[0].chain.as_ref().unwrap().voters;
+        let others = chains(&view).members.iter().find(|(store, _)| !voters.contains(store));
+        let (store, member) = others.map(|(store, member)| (*store, member.clone())).unwrap();
+        let place = ring.servers.iter().position(|server| server.id == member.peer.id).unwrap();
+        let mut gone = ring.servers.remove(place);
+        blocking(|| gone.process.kill());
+        let client = ring.client().await;
+        let leader = a_leader(&ring).await;
+        let left = client.pool().ring(&leader.address).propose(deadline(CALL), Command::Leave(store)).await;
+        assert_eq!(answer(left).unwrap(), Applied::Done);
+        whole(&ring, "it left").await;
+
+        blocking(|| gone.begin_again());
+        assert_eq!(blocking(|| gone.process.exit_code()), Some(1), "{}", gone.process.log());
+        assert!(gone.process.log().contains("no member of its cluster any more"), "{}", gone.process.log());
+        assert_eq!(whole(&ring, "it tried to come back").await.members().len(), 3);
     })
     .await;
 }

@@ -80,6 +80,8 @@ pub enum Command {
     },
     /// Time passes: writes that were first sent before can be told from later ones.
     Tick,
+    /// The only one who serves the epoch has records that it cannot read, and nobody else has them: they are lost.
+    GiveUp(Epoch),
 }
 
 /// What a command did.
@@ -142,6 +144,14 @@ impl View {
                 self.reopen(*epoch, link, *base, *with, *loss)
             }
             Command::Tick => Applied::Done,
+            Command::GiveUp(epoch) => match self.ranges.get(epoch) {
+                Some(active) if active.serving().count() == 1 && !self.is_given_up(*epoch) => {
+                    let range = active.range;
+                    self.list_loss(*epoch, range);
+                    Applied::Done
+                }
+                Some(_) | None => Applied::Stale,
+            },
         }
     }
 
@@ -346,12 +356,21 @@ impl View {
         };
         self.ranges.insert(epoch_after, active);
         if loss {
-            if self.losses.len() == LOSSES_MAX {
-                self.losses.remove(0);
-            }
-            self.losses.push((epoch, range));
+            self.list_loss(epoch, range);
         }
         Applied::Done
+    }
+
+    fn list_loss(&mut self, epoch: Epoch, range: Range) {
+        if self.losses.len() == LOSSES_MAX {
+            self.losses.remove(0);
+        }
+        self.losses.push((epoch, range));
+    }
+
+    /// Is it accepted that what nobody can read any more of this active epoch is lost?
+    pub fn is_given_up(&self, epoch: Epoch) -> bool {
+        self.losses.iter().any(|(lost, _)| *lost == epoch)
     }
 
     /// Places of members that end ranges: those of members that are not leaving; all, if all are.

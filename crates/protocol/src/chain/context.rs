@@ -23,6 +23,8 @@ pub(super) enum Task {
     Level { epoch: Epoch, change: Epoch, base: Sequence },
     /// A part of the filling of a newcomer.
     Fill { epoch: Epoch },
+    /// A slice of removing what is others'.
+    Erase { epoch: Epoch },
 }
 
 /// See the [module](self).

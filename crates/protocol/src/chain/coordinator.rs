@@ -402,6 +402,10 @@ impl Coordinator {
             return true;
         }
         if active.serving().any(|link| eyes.can_serve(view, epoch, link)) {
+            if eyes.gives_up(view, epoch, active) {
+                self.propose(Topic::Change(vec![epoch]), Command::GiveUp(epoch));
+                return true;
+            }
             return false;
         }
         if let Some(command) = eyes.reopening(view, epoch, active) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::command::{Applied, Command};
 use super::message::{ChainRequest, ChainResponse, Holding, KeptResult, LogEntry};
+use super::results::ResultId;
 use super::view::{Epoch, Sequence, StoreId, View};
 use crate::id::Id;
 use crate::key::{Entry, Key, Outcome, Version};
@@ -36,8 +37,24 @@ pub enum Event {
     Listed {
         /// Which question.
         token: Token,
-        /// Keys and versions, in the order of their places.
+        /// Keys and versions.
         keys: Vec<(Key, Version)>,
+        /// These are all up to this key, included, and more may be behind it; none: that was everything.
+        upto: Option<Key>,
+    },
+    /// What [`Effect::EraseSome`] asked for is done up to this key; none: to the end.
+    Erased {
+        /// Which slice.
+        token: Token,
+        /// Up to where.
+        upto: Option<Key>,
+    },
+    /// What [`Effect::DropResults`] asked for is done up to this result; none: to the end.
+    ResultsDropped {
+        /// Which slice.
+        token: Token,
+        /// Up to where.
+        upto: Option<ResultId>,
     },
     /// Everything that was stored before [`Effect::Persist`] is on disk.
     Durable(Token),
@@ -48,9 +65,10 @@ pub enum Event {
         /// Up to where.
         sequence: Sequence,
     },
-    /// A stored record at this place cannot be read: its checksum is wrong.
-    Damaged(Id),
-    /// The store is a member from this view on. (Before that a view without it does not mean that it was removed.)
+    /// Stored records of these keys cannot be read: their checksums are wrong.
+    Damaged(Vec<(Id, Key)>),
+    /// The store is a member from this view on: given before each start. (Before that a view without it does not mean that
+    /// it was removed; behind it, it does, also when the store has lost every view that had it.)
     Admitted(u64),
     /// The group on this node has agreed on a newer view.
     View(Arc<View>),
@@ -141,8 +159,18 @@ pub enum Effect {
     },
     /// Put what another replica has into the engine (nothing: remove the key).
     Fill(Vec<Entry>),
-    /// Forget all results that are kept for keys of a range.
-    DropResults(Range),
+    /// Forget results that are kept for keys of a range and are of earlier epochs than that, looking at no more than
+    /// [`LISTED_MAX`](super::message::LISTED_MAX): [`Event::ResultsDropped`].
+    DropResults {
+        /// Names the slice.
+        token: Token,
+        /// Of which range.
+        range: Range,
+        /// Of epochs before this one.
+        before: Epoch,
+        /// Behind this one.
+        after: Option<ResultId>,
+    },
     /// Keep these results.
     Keep(Vec<((u128, u64), KeptResult)>),
     /// Note that this is held, and that what was noted of these epochs is void.
@@ -152,9 +180,20 @@ pub enum Effect {
         /// Epochs that ended.
         released: Vec<Epoch>,
     },
-    /// Remove all keys of a range, and the results that belong to them.
+    /// Remove all keys of a range, and the results that belong to them, before anything else: it is served as empty.
     Erase(Range),
-    /// Ask the engine for the keys of a range and their versions, behind `after` up to `upto` (none: to the end).
+    /// Remove the first keys of a range behind `after`, no more than [`LISTED_MAX`](super::message::LISTED_MAX):
+    /// [`Event::Erased`].
+    EraseSome {
+        /// Names the slice.
+        token: Token,
+        /// Of which range.
+        range: Range,
+        /// Behind this key.
+        after: Option<Key>,
+    },
+    /// Ask the engine for the keys of a range and their versions, behind `after` up to `upto` (none: to the end), no more
+    /// than [`LISTED_MAX`](super::message::LISTED_MAX): [`Event::Listed`].
     List {
         /// Names the question.
         token: Token,

@@ -7,6 +7,8 @@
 //! end it waits until its log has come as far as the source's was when it answered last: what it fetched may be from
 //! the future of its own log, and is right again from there on.
 //!
+//! The own engine is asked for slices, too, so that however much it has, its lock is never held long.
+//!
 //! What an earlier life had stored here is compared like anything else, so that a node that returns fetches little.
 
 use std::collections::BTreeSet;
@@ -15,7 +17,8 @@ use super::context::{Context, Task};
 use super::event::Effect;
 use super::message::{ChainRequest, ChainResponse, Done, Holding, KeptResult};
 use super::results::ResultId;
-use super::view::Sequence;
+use super::view::{Epoch, Sequence};
+use crate::id::{Id, Space};
 use crate::key::{Entry, Key, Version};
 use crate::message::{CallError, Range};
 use crate::peer::Peer;
@@ -29,9 +32,13 @@ const FETCHED_MAX: usize = 512;
 const KEY_BYTES_PER_FETCH: usize = 256 * 1024;
 /// How long after a failure it is tried again.
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+/// Between two slices of the own engine, so that others get at it.
+const SLICE_PAUSE: std::time::Duration = std::time::Duration::from_millis(1);
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Step {
+    /// Results that were kept for the range before this epoch go: the source's come in their place.
+    Clear { before: Epoch, after: Option<ResultId> },
     /// The results of writes, page by page, first: the log brings later ones.
     Results { after: Option<ResultId> },
     /// Keys and versions of the source behind this key.
@@ -52,6 +59,12 @@ enum Step {
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Next {
     Page(Key),
+    /// The rest of the source's page, with what the own engine has behind this key.
+    Slice {
+        after: Key,
+        page: Vec<(Key, Version)>,
+        end: bool,
+    },
     End,
 }
 
@@ -76,12 +89,16 @@ pub struct Fill {
 }
 
 impl Fill {
-    /// From the beginning.
-    pub(super) fn new(range: Range) -> Fill {
+    /// From the beginning, in this epoch.
+    pub(super) fn new(range: Range, epoch: Epoch) -> Fill {
+        Fill::at(range, Step::Clear { before: epoch, after: None })
+    }
+
+    fn at(range: Range, step: Step) -> Fill {
         Fill {
             range,
             touched: BTreeSet::new(),
-            step: Step::Results { after: None },
+            step,
             target: Sequence(0),
             waiting: None,
             pause_until: Time::ZERO,
@@ -90,7 +107,7 @@ impl Fill {
 
     /// Nothing to be done: the copy is complete.
     pub(super) fn filled(range: Range) -> Fill {
-        Fill { step: Step::Done, ..Fill::new(range) }
+        Fill::at(range, Step::Done)
     }
 
     /// Goes on in the next epoch, whose base the replica's log has reached: no write was missed.
@@ -100,17 +117,27 @@ impl Fill {
         if self.is_done() {
             // What came last may still be on its way to the disk.
             let step = if sync { Step::Persist } else { Step::Done };
-            return Fill { step, ..Fill::new(range) };
+            return Fill::at(range, step);
         }
         if range == self.range {
             // A page that was under way is taken again.
-            if let Step::Compare { after, .. } = &self.step {
-                self.step = Step::List { after: after.clone() };
+            match &mut self.step {
+                Step::Compare { after, .. } => self.step = Step::List { after: after.take() },
+                Step::Fetch { next, .. } => {
+                    if let Next::Slice { after, .. } = next {
+                        *next = Next::Page(after.clone());
+                    }
+                }
+                _ => {}
             }
             return self;
         }
         // Splits and merges: other keys are compared, so all of them are. Touched keys are still up to date.
-        Fill { touched: self.touched, target: base, ..Fill::new(range) }
+        let step = match self.step {
+            Step::Clear { before, .. } => Step::Clear { before, after: None },
+            _ => Step::Results { after: None },
+        };
+        Fill { touched: self.touched, target: base, ..Fill::at(range, step) }
     }
 
     /// Is everything there, if perhaps not on disk yet?
@@ -147,6 +174,13 @@ impl Fill {
         }
         let task = Task::Fill { epoch };
         let request = match &self.step {
+            Step::Clear { before, after } => {
+                let (range, before, after) = (self.range, *before, *after);
+                let token = context.token(task);
+                context.effects.push(Effect::DropResults { token, range, before, after });
+                self.waiting = Some(token);
+                return false;
+            }
             Step::Results { after } => ChainRequest::Results { epoch, after: *after },
             Step::List { after } => ChainRequest::List { epoch, after: after.clone() },
             Step::Fetch { wanted, .. } => {
@@ -197,6 +231,22 @@ impl Fill {
         mine
     }
 
+    /// Older results are gone up to there; none: all.
+    pub(super) fn results_dropped(&mut self, context: &Context, token: Token, upto: Option<ResultId>) {
+        if !self.is_for(token) {
+            return;
+        }
+        if let Step::Clear { after, .. } = &mut self.step {
+            match upto {
+                Some(upto) => {
+                    *after = Some(upto);
+                    self.pause_until = context.now + SLICE_PAUSE;
+                }
+                None => self.step = Step::Results { after: None },
+            }
+        }
+    }
+
     /// The source answered, or not. Results that it keeps are returned, with its floor.
     pub(super) fn answered(
         &mut self,
@@ -243,16 +293,33 @@ impl Fill {
         None
     }
 
-    /// The own engine answered: what differs from the source's page?
-    pub(super) fn listed(&mut self, context: &mut Context, token: Token, mine: &[(Key, Version)]) {
+    /// The own engine answered, with everything up to a key: what differs from the source's page?
+    pub(super) fn listed(
+        &mut self,
+        context: &mut Context,
+        token: Token,
+        mine: &[(Key, Version)],
+        upto: Option<Key>,
+    ) {
         if !self.is_for(token) {
             return;
         }
         let Step::Compare { page, end, .. } = &mut self.step else { return };
-        let (page, end) = (std::mem::take(page), *end);
-        let next = match page.last() {
-            Some((key, _)) if !end => Next::Page(key.clone()),
-            Some(_) | None => Next::End,
+        let (mut page, end) = (std::mem::take(page), *end);
+        let last = page.last().map(|(key, _)| key.clone());
+        let rest = upto.as_ref().map_or_else(Vec::new, |upto| {
+            let space = context.settings.space;
+            let here = place(space, self.range, upto);
+            page.split_off(page.partition_point(|(key, _)| place(space, self.range, key) <= here))
+        });
+        let next = match (upto, last) {
+            // Behind the last key of the source's page nothing may be judged, unless that is its end.
+            (Some(after), _) if end || !rest.is_empty() => {
+                self.pause_until = context.now + SLICE_PAUSE;
+                Next::Slice { after, page: rest, end }
+            }
+            (_, Some(last)) if !end => Next::Page(last),
+            (_, Some(_) | None) => Next::End,
         };
         let theirs: std::collections::BTreeMap<&Key, Version> =
             page.iter().map(|(key, version)| (key, *version)).collect();
@@ -277,12 +344,20 @@ impl Fill {
 
     /// When a page has been dealt with: the next one.
     fn after_fetch(&mut self) {
-        let Step::Fetch { wanted, next } = &self.step else { return };
+        let Step::Fetch { wanted, next } = &mut self.step else { return };
         if wanted.is_empty() {
-            self.step = match next {
-                Next::Page(key) => Step::List { after: Some(key.clone()) },
+            self.step = match std::mem::replace(next, Next::End) {
+                Next::Page(key) => Step::List { after: Some(key) },
+                Next::Slice { after, page, end } => Step::Compare { after: Some(after), page, end },
                 Next::End => Step::CatchUp,
             };
         }
     }
+}
+
+/// The order in which engines and pages go through a range: up from its low end, which is itself the last of all (it is
+/// in the range only if that is the whole ring).
+fn place(space: Space, range: Range, key: &Key) -> (bool, Id, Key) {
+    let id = key.id(space);
+    (id == range.low, space.distance(range.low, id), key.clone())
 }

@@ -25,7 +25,7 @@ use super::settings::ChainSettings;
 use super::view::{Active, Epoch, Incarnation, Reopened, Sequence, StoreId, View};
 use crate::id::Id;
 use crate::key::{Key, Version};
-use crate::message::{CallError, Candidate, Why};
+use crate::message::{CallError, Candidate, Range, Why};
 use crate::peer::Peer;
 use crate::replication::Durability;
 use crate::ring::{Caller, Token};
@@ -79,6 +79,20 @@ pub enum Read {
     Unavailable(&'static str),
 }
 
+/// Removing what is others', slice by slice.
+#[derive(Clone, Debug)]
+struct Erasing {
+    range: Range,
+    step: EraseStep,
+    waiting: Option<Token>,
+}
+
+#[derive(Clone, Debug)]
+enum EraseStep {
+    Keys { after: Option<Key> },
+    Results { after: Option<ResultId> },
+}
+
 /// See the [module](self).
 #[derive(Clone, Debug)]
 pub struct Member {
@@ -95,8 +109,10 @@ pub struct Member {
     /// Views and when they were first seen here, for the floor of results.
     seen: Vec<(u64, Time)>,
     removed: bool,
-    /// Epochs of others whose ranges hold nothing here any more.
+    /// Epochs of others whose ranges hold nothing here any more, or are being erased.
     erased: BTreeSet<Epoch>,
+    /// Of those, what is still to be erased, a slice at each tick.
+    erasing: BTreeMap<Epoch, Erasing>,
     /// The first view that has it as a member, if that is known.
     admitted: Option<u64>,
     /// Heartbeats sent.
@@ -130,6 +146,7 @@ impl Member {
             seen: Vec::new(),
             removed: false,
             erased: BTreeSet::new(),
+            erasing: BTreeMap::new(),
             admitted: None,
             beats: 0,
             beaten_at: Time::ZERO,
@@ -338,7 +355,9 @@ impl Member {
             Event::Start => self.start(),
             Event::Asked { caller, request } => self.asked(caller, request),
             Event::Reply { token, result } => self.replied(token, result),
-            Event::Listed { token, keys } => self.listed(token, &keys),
+            Event::Listed { token, keys, upto } => self.listed(token, &keys, upto),
+            Event::Erased { token, upto } => self.erased_upto(token, upto),
+            Event::ResultsDropped { token, upto } => self.results_dropped(token, upto),
             Event::Persisted { epoch, sequence } => {
                 let leased = self.is_leased(epoch);
                 if let Some(replica) = self.replicas.get_mut(&epoch) {
@@ -355,10 +374,9 @@ impl Member {
                 }
             }
             Event::Admitted(view) => self.admitted = Some(view),
-            Event::Damaged(id) => {
-                let damaged = self.replicas.values_mut().find(|replica| replica.range().contains(id));
-                if let Some(replica) = damaged {
-                    replica.damaged(&mut self.context);
+            Event::Damaged(keys) => {
+                for replica in self.replicas.values_mut() {
+                    replica.damaged(&mut self.context, &keys);
                 }
             }
             Event::View(view) => self.adopt(&view),
@@ -381,12 +399,14 @@ impl Member {
 
     fn tick(&mut self) {
         self.beat();
+        self.erase_some();
         let epochs: Vec<Epoch> = self.replicas.keys().copied().collect();
         let floor = self.floor();
         for epoch in epochs {
             let leased = self.is_leased(epoch);
             let Some(replica) = self.replicas.get_mut(&epoch) else { continue };
-            replica.advance(&mut self.context, leased);
+            replica.advance_in_time(&mut self.context, leased);
+            replica.drop_damaged(&mut self.context, leased);
             if leased && replica.results().oldest_view().is_some_and(|oldest| oldest < floor) {
                 replica.raise_floor(&mut self.context, floor, leased);
             }
@@ -528,6 +548,9 @@ impl Member {
             if let Some((change, _)) = view.change_of(*epoch) {
                 replica.wedge(&mut self.context, change);
             }
+            if view.is_given_up(*epoch) {
+                replica.give_up_damaged();
+            }
         }
         let stale: Vec<Epoch> = self
             .holdings
@@ -598,9 +621,8 @@ impl Member {
                 });
                 if going_on.is_none() {
                     results = Results::default();
-                    self.context.effects.push(Effect::DropResults(active.range));
                 }
-                fill = Some(going_on.unwrap_or_else(|| Fill::new(active.range)));
+                fill = Some(going_on.unwrap_or_else(|| Fill::new(active.range, epoch)));
             }
         }
         let held = if self.context.settings.replication.durability == Durability::Sync {
@@ -640,11 +662,51 @@ impl Member {
             let held = self.holdings.values().any(|holding| holding.range.overlaps(&active.range));
             // It is still one of those who should have it: what it has will be compared when it is filled.
             let expected = view.expected(active.range, view.replication.copies()).contains(&store);
-            if !named && !to_come && !held && !expected && self.erased.insert(*epoch) {
-                self.context.effects.push(Effect::Erase(active.range));
+            if named || to_come || held || expected {
+                // What is left of it stays: it will be compared.
+                self.erased.remove(epoch);
+                self.erasing.remove(epoch);
+            } else if self.erased.insert(*epoch) {
+                let step = EraseStep::Keys { after: None };
+                self.erasing.insert(*epoch, Erasing { range: active.range, step, waiting: None });
             }
         }
+        // Nothing is erased of a range but under the epoch that it was found foreign in: in a later one it may be filled.
         self.erased.retain(|epoch| view.ranges.contains_key(epoch));
+        self.erasing.retain(|epoch, _| view.ranges.contains_key(epoch));
+    }
+
+    /// Goes on erasing, by one slice.
+    fn erase_some(&mut self) {
+        let Some((epoch, erasing)) = self.erasing.iter_mut().next() else { return };
+        if erasing.waiting.is_some() {
+            return;
+        }
+        let (token, range) = (self.context.token(Task::Erase { epoch: *epoch }), erasing.range);
+        erasing.waiting = Some(token);
+        let effect = match &erasing.step {
+            EraseStep::Keys { after } => Effect::EraseSome { token, range, after: after.clone() },
+            EraseStep::Results { after } => {
+                Effect::DropResults { token, range, before: Epoch(u64::MAX), after: *after }
+            }
+        };
+        self.context.effects.push(effect);
+    }
+
+    fn erased_upto(&mut self, token: Token, upto: Option<Key>) {
+        let Some(Task::Erase { epoch }) = self.context.task(token) else { return };
+        let Some(erasing) = self.erasing_for(epoch, token) else { return };
+        erasing.step = match upto {
+            Some(upto) => EraseStep::Keys { after: Some(upto) },
+            None => EraseStep::Results { after: None },
+        };
+    }
+
+    /// What waits for this slice.
+    fn erasing_for(&mut self, epoch: Epoch, token: Token) -> Option<&mut Erasing> {
+        let erasing = self.erasing.get_mut(&epoch).filter(|erasing| erasing.waiting == Some(token))?;
+        erasing.waiting = None;
+        Some(erasing)
     }
 
     // Questions and answers.
@@ -721,14 +783,16 @@ impl Member {
             Task::Frame { epoch, .. }
             | Task::Committed { epoch }
             | Task::Level { epoch, .. }
-            | Task::Fill { epoch } => epoch,
+            | Task::Fill { epoch }
+            | Task::Erase { epoch } => epoch,
         };
         let leased = self.is_leased(epoch);
         let context = &mut self.context;
         // An answer for an epoch that has ended is of no use: what goes on in the next one asks again.
         let Some(replica) = self.replicas.get_mut(&epoch) else { return };
         match task {
-            Task::Heartbeat { .. } => {}
+            // Of these no call is made.
+            Task::Heartbeat { .. } | Task::Erase { .. } => {}
             Task::Frame { upto, .. } => {
                 replica.frame_answered(context, upto, &result, leased);
             }
@@ -749,10 +813,28 @@ impl Member {
         }
     }
 
-    fn listed(&mut self, token: Token, keys: &[(Key, Version)]) {
+    fn listed(&mut self, token: Token, keys: &[(Key, Version)], upto: Option<Key>) {
         let Some(Task::Fill { epoch }) = self.context.task(token) else { return };
         if let Some(fill) = self.replicas.get_mut(&epoch).and_then(|replica| replica.fill.as_mut()) {
-            fill.listed(&mut self.context, token, keys);
+            fill.listed(&mut self.context, token, keys, upto);
+        }
+    }
+
+    fn results_dropped(&mut self, token: Token, upto: Option<ResultId>) {
+        match self.context.task(token) {
+            Some(Task::Fill { epoch }) => {
+                if let Some(fill) = self.replicas.get_mut(&epoch).and_then(|replica| replica.fill.as_mut()) {
+                    fill.results_dropped(&self.context, token, upto);
+                }
+            }
+            Some(Task::Erase { epoch }) => match (self.erasing_for(epoch, token), upto) {
+                (Some(erasing), Some(upto)) => erasing.step = EraseStep::Results { after: Some(upto) },
+                (Some(_), None) => {
+                    self.erasing.remove(&epoch);
+                }
+                (None, _) => {}
+            },
+            _ => {}
         }
     }
 

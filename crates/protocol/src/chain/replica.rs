@@ -15,7 +15,7 @@
 //! A *wedged* replica takes no writes and serves no reads for ever; its log can still grow by levelling, and its copy
 //! goes over into the next epoch.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,6 +75,8 @@ struct Below {
 struct Above {
     peer: Option<Peer>,
     told: Sequence,
+    /// Up to where answers to its frames have told it; they may be lost.
+    answered: Sequence,
     in_flight: bool,
     pause_until: Time,
 }
@@ -105,7 +107,10 @@ pub struct Replica {
     readers: Vec<(Sequence, Caller)>,
     pub(super) fill: Option<Fill>,
     broken: bool,
-    damaged: bool,
+    /// Keys whose records cannot be read.
+    damaged: BTreeSet<(Id, Key)>,
+    /// If nobody else serves: they are to be removed, it is accepted that they are lost.
+    gives_up: bool,
     leveling: bool,
     /// Under `sync`: what says when it is on disk that this epoch is held; none: it is.
     holding: Option<Token>,
@@ -153,6 +158,7 @@ impl Replica {
         let above = at.checked_sub(1).and_then(|above| chain.get(above)).map(|(_, peer)| Above {
             peer: peer.clone(),
             told: base,
+            answered: base,
             in_flight: false,
             pause_until: now,
         });
@@ -176,7 +182,8 @@ impl Replica {
             readers: Vec::new(),
             fill,
             broken,
-            damaged: false,
+            damaged: BTreeSet::new(),
+            gives_up: false,
             leveling: false,
             holding,
             log_bytes: 0,
@@ -271,7 +278,7 @@ impl Replica {
             Copy::Broken
         } else if self.is_serving() && unheld {
             Copy::Syncing
-        } else if self.is_serving() && self.damaged {
+        } else if self.is_serving() && !self.damaged.is_empty() {
             Copy::Damaged
         } else if self.is_serving() {
             Copy::Serving
@@ -381,6 +388,9 @@ impl Replica {
                     let at = self.version(entry.sequence);
                     forgotten.extend(self.results.record(write, at));
                     if write.mutation != Mutation::Nothing {
+                        if !self.damaged.is_empty() {
+                            self.damaged.remove(&(write.id, write.key.clone()));
+                        }
                         if self.chain[self.at].0.serving {
                             self.dirty.insert(write.key.clone(), entry.sequence);
                         }
@@ -424,13 +434,27 @@ impl Replica {
 
     /// Does everything that has become possible: commits, answers, sends down, tells above, forgets.
     pub(super) fn advance(&mut self, context: &mut Context, leased: bool) {
+        self.advance_but_for_news(context, leased);
+        if self.wedged.is_none() {
+            self.tell_above(context);
+        }
+    }
+
+    fn advance_but_for_news(&mut self, context: &mut Context, leased: bool) {
         if self.wedged.is_none() {
             self.commit(leased);
             self.send_down(context);
-            self.tell_above(context);
         }
         self.settle(context);
         self.trim(context.settings.log_max);
+    }
+
+    /// The same now and then: what answers have told above is told again, since they may have been lost.
+    pub(super) fn advance_in_time(&mut self, context: &mut Context, leased: bool) {
+        if let Some(above) = &mut self.above {
+            above.answered = above.told;
+        }
+        self.advance(context, leased);
     }
 
     fn everywhere_durable(&self) -> Sequence {
@@ -526,7 +550,7 @@ impl Replica {
         }
         let Some(above) = &mut self.above else { return };
         let Some(peer) = above.peer.clone() else { return };
-        if above.in_flight || above.told >= committed || above.pause_until > context.now {
+        if above.in_flight || above.told.max(above.answered) >= committed || above.pause_until > context.now {
             return;
         }
         above.told = committed;
@@ -603,7 +627,11 @@ impl Replica {
             }
         }
         self.durable_above = self.durable_above.max(durable);
-        self.advance(context, leased);
+        self.advance_but_for_news(context, leased);
+        // The answer says what is committed by now: no other news of it is needed, if it arrives.
+        if let Some(above) = self.above.as_mut().filter(|above| above.peer.is_some()) {
+            above.answered = self.committed;
+        }
         ChainResponse::Accepted { last: self.last, committed: self.committed }
     }
 
@@ -681,13 +709,47 @@ impl Replica {
         self.readers.push((sequence, caller));
     }
 
-    /// A stored record cannot be read. It goes on serving the others, until the leader has this copy filled anew.
-    pub(super) fn damaged(&mut self, context: &mut Context) {
-        if self.is_serving() && !self.damaged {
-            self.damaged = true;
+    /// Stored records cannot be read. It goes on serving the others, until the leader has this copy filled anew.
+    pub(super) fn damaged(&mut self, context: &mut Context, keys: &[(Id, Key)]) {
+        if !self.is_serving() {
+            return;
+        }
+        let before = self.damaged.len();
+        self.damaged.extend(keys.iter().filter(|(id, _)| self.range.contains(*id)).cloned());
+        if before == 0 && !self.damaged.is_empty() {
             context.urgent = true;
             context.changed(Change::Damaged(self.epoch));
         }
+    }
+
+    /// Stored records that this node knows it cannot read.
+    pub fn unreadable(&self) -> usize {
+        self.damaged.len()
+    }
+
+    /// It is accepted that what this node cannot read is lost, as long as the epoch lasts.
+    pub(super) fn give_up_damaged(&mut self) {
+        self.gives_up = true;
+    }
+
+    /// Removes what it cannot read, by the log, so that those who are being filled hear of it. Not if others serve as
+    /// well: they may have it.
+    pub(super) fn drop_damaged(&mut self, context: &mut Context, leased: bool) {
+        let alone = self.chain.iter().filter(|(link, _)| link.serving).count() == 1;
+        if !self.gives_up || self.damaged.is_empty() || !alone || !self.is_head() || !leased {
+            return;
+        }
+        if self.wedged.is_some() {
+            return;
+        }
+        for (id, key) in std::mem::take(&mut self.damaged) {
+            let sequence = self.last.next();
+            let outcome = Outcome::Deleted(None);
+            let write = Write { id, key, mutation: Mutation::Remove, outcome, by: None };
+            self.append(context, vec![Arc::new(LogEntry { sequence, action: Action::Write(write) })]);
+        }
+        context.urgent = true;
+        self.advance(context, leased);
     }
 
     // Filling.

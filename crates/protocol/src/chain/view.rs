@@ -193,6 +193,9 @@ const GENERATION: u64 = 1_000_000_000_000;
 const EPOCHS: u64 = 1_000_000_000;
 
 impl View {
+    /// The number of a cluster's first view.
+    pub const FIRST: u64 = 1;
+
     /// How often the coordinator's group was rebuilt from one node's view before this one.
     pub fn generation(&self) -> u64 {
         self.index / GENERATION
@@ -226,11 +229,11 @@ impl View {
             from: Vec::new(),
             chain: vec![Link { store, incarnation, serving: true }],
             wedged: false,
-            since: 1,
+            since: View::FIRST,
             reopened: None,
         };
         View {
-            index: 1,
+            index: View::FIRST,
             next_epoch: Epoch(2),
             bits: space.bits(),
             replication,

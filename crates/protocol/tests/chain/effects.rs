@@ -5,10 +5,13 @@ use std::collections::{BTreeMap, VecDeque};
 use chordata_protocol::chain::message::Heartbeat;
 use chordata_protocol::chain::{ChainRequest, ChainResponse, Change, Effect, Epoch, Event};
 use chordata_protocol::ring::Token;
-use chordata_protocol::{Address, Durability, Id, Peer, Range};
+use chordata_protocol::{Address, Durability, Id, Key, Peer, Range, Version};
 
 use crate::words;
 use crate::world::{Call, CallId, Content, Message, Seen, World};
+
+/// What an engine looks at at once.
+const SLICE: usize = 2;
 
 impl World {
     /// Gives a member an event and carries out the effects, in their order.
@@ -50,7 +53,14 @@ impl World {
                 let mut keys = engine.list(space, range, after.as_ref(), None);
                 let end = keys.len() <= page;
                 keys.truncate(page);
-                self.answer(caller, ChainResponse::Listed { keys, end, last });
+                let damaged = engine.damaged(range);
+                if damaged.is_empty() {
+                    self.answer(caller, ChainResponse::Listed { keys, end, last });
+                } else {
+                    // A list without what cannot be read would make the asker remove it.
+                    self.answer(caller, ChainResponse::NotMine);
+                    events.push_back(Event::Damaged(damaged));
+                }
             }
             Effect::AnswerFetched { caller, keys, bytes_max: _ } => {
                 let fetched = engine.fetch(space, keys);
@@ -70,10 +80,12 @@ impl World {
                 self.report.change(address, format!("takes {}", words::filled(&entries)));
                 engine.fill(space, entries);
             }
-            Effect::DropResults(range) => {
-                if engine.drop_results(range) {
+            Effect::DropResults { token, range, before, after } => {
+                let (some, upto) = engine.drop_results(range, before, after, SLICE);
+                if some {
                     self.report.effect(format!("forgets the results of {}", words::range(&range)));
                 }
+                events.push_back(Event::ResultsDropped { token, upto });
             }
             Effect::Keep(results) => {
                 if !results.is_empty() {
@@ -87,9 +99,19 @@ impl World {
                     self.report.change(address, format!("erases {}", words::range(&range)));
                 }
             }
+            Effect::EraseSome { token, range, after } => {
+                let mut keys = engine.list(space, range, after.as_ref(), None);
+                let upto = slice(&mut keys);
+                if !keys.is_empty() && self.watched.is_none_or(|id| range.contains(id)) {
+                    self.report.change(address, format!("erases {}", words::range(&range)));
+                }
+                engine.fill(space, keys.into_iter().map(|(key, _)| (key, None)).collect());
+                events.push_back(Event::Erased { token, upto });
+            }
             Effect::List { token, range, after, upto } => {
-                let keys = engine.list(space, range, after.as_ref(), upto.as_ref());
-                events.push_back(Event::Listed { token, keys });
+                let mut keys = engine.list(space, range, after.as_ref(), upto.as_ref());
+                let upto = slice(&mut keys);
+                events.push_back(Event::Listed { token, keys, upto });
             }
             Effect::Persist(token) => life.unsynced.push(Event::Durable(token)),
             Effect::SetTimer { after, .. } => life.beat_at = Some(now + after),
@@ -213,6 +235,13 @@ impl World {
             self.event(address, event, &header);
         }
     }
+}
+
+/// Cuts a list where the engine stops; the last key, if it did.
+fn slice(keys: &mut Vec<(Key, Version)>) -> Option<Key> {
+    let cut = keys.len() > SLICE;
+    keys.truncate(SLICE);
+    keys.last().filter(|_| cut).map(|(key, _)| key.clone())
 }
 
 /// Is the epoch about what the script watches?

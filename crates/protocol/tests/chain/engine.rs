@@ -1,7 +1,7 @@
 //! What one node has stored: keys, results for retries, holdings, the newest view. The same type is what the engine
 //! shows at once and what is on disk: writing the disk copies the one onto the other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chordata_protocol::chain::message::{Holding, KeptResult, LogEntry, Mutation};
@@ -16,6 +16,8 @@ pub(crate) struct Engine {
     pub(crate) results: BTreeMap<(u128, u64), KeptResult>,
     pub(crate) holdings: BTreeMap<Epoch, Holding>,
     pub(crate) view: Option<Arc<View>>,
+    /// Records that cannot be read.
+    damaged: BTreeSet<(Id, Key)>,
 }
 
 impl Engine {
@@ -60,15 +62,23 @@ impl Engine {
     }
 
     fn set(&mut self, id: Id, key: &Key, record: Option<Record>) {
+        self.damaged.remove(&(id, key.clone()));
         match record {
             Some(record) => self.records.insert((id, key.clone()), record),
             None => self.records.remove(&(id, key.clone())),
         };
     }
 
-    /// A record is lost.
+    /// A record cannot be read any more.
     pub(crate) fn damage(&mut self, space: Space, key: &Key) {
-        self.set(key.id(space), key, None);
+        let id = key.id(space);
+        self.set(id, key, None);
+        self.damaged.insert((id, key.clone()));
+    }
+
+    /// What cannot be read of a range.
+    pub(crate) fn damaged(&self, range: Range) -> Vec<(Id, Key)> {
+        self.damaged.iter().filter(|(id, _)| range.contains(*id)).cloned().collect()
     }
 
     // Effects.
@@ -105,14 +115,28 @@ impl Engine {
     pub(crate) fn erase(&mut self, range: Range) -> bool {
         let before = self.records.len();
         self.records.retain(|(id, _), _| !range.contains(*id));
-        self.drop_results(range) || self.records.len() < before
+        let (some, _) = self.drop_results(range, Epoch(u64::MAX), None, usize::MAX);
+        some || self.records.len() < before
     }
 
-    /// True: there were some.
-    pub(crate) fn drop_results(&mut self, range: Range) -> bool {
-        let before = self.results.len();
-        self.results.retain(|_, kept| !range.contains(kept.id));
-        self.results.len() < before
+    /// Of the next results, so many: those of earlier epochs whose keys are in a range. Were there some, and where is it
+    /// to go on?
+    pub(crate) fn drop_results(
+        &mut self,
+        range: Range,
+        before: Epoch,
+        after: Option<(u128, u64)>,
+        count_max: usize,
+    ) -> (bool, Option<(u128, u64)>) {
+        let behind = |name: &(u128, u64)| after.is_none_or(|after| *name > after);
+        let mut names = self.results.keys().filter(|name| behind(name)).copied();
+        let slice: Vec<(u128, u64)> = names.by_ref().take(count_max).collect();
+        let upto = names.next().and(slice.last().copied());
+        let count = self.results.len();
+        self.results.retain(|name, kept| {
+            !slice.contains(name) || !range.contains(kept.id) || Epoch(kept.at.epoch) >= before
+        });
+        (self.results.len() < count, upto)
     }
 
     pub(crate) fn hold(&mut self, holding: Option<Holding>, released: &[Epoch]) {

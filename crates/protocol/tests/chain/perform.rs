@@ -104,7 +104,11 @@ impl World {
             Command::Damage(Name(node), KeyName(key)) => {
                 let space = self.settings.space;
                 self.life_mut(node).ok_or("it is down")?.engine.damage(space, key);
-                self.event(node, Event::Damaged(key.id(space)), "finds a damaged record");
+                self.event(
+                    node,
+                    Event::Damaged(vec![(key.id(space), key.clone())]),
+                    "finds a damaged record",
+                );
             }
             Command::Put { .. }
             | Command::Delete(..)

@@ -262,6 +262,7 @@ pub(crate) fn command(command: &Command) -> String {
             format!("reopen {epoch:?} {with} {} at {base:?}{loss}", life(*who, *incarnation))
         }
         Command::Tick => "time passes".to_owned(),
+        Command::GiveUp(epoch) => format!("give up what nobody can read of {epoch:?}"),
     }
 }
 

@@ -49,8 +49,8 @@ pub enum Step {
     Fill(Vec<Entry>),
     /// Results.
     Keep(Vec<(ResultId, KeptResult)>),
-    /// No results for keys of a range.
-    DropResults(Range),
+    /// Results that are of no use any more.
+    Forget(Vec<ResultId>),
     /// What is held, and of which epochs nothing is any more.
     Hold {
         /// Held from now on.
@@ -82,7 +82,11 @@ impl Contents {
                 self.engine.apply(entries.iter().map(change).collect());
             }
             Step::Keep(results) => self.results.extend(results.iter().copied()),
-            Step::DropResults(range) => self.results.retain(|_, kept| !range.contains(kept.id)),
+            Step::Forget(results) => {
+                for result in results {
+                    self.results.remove(result);
+                }
+            }
             Step::Hold { holding, released } => {
                 for epoch in released {
                     self.holdings.remove(epoch);

@@ -10,9 +10,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use chordata_protocol::Id;
 use chordata_protocol::chain::{Command, StoreId};
 use chordata_protocol::replication::Durability;
+use chordata_protocol::{Id, Key};
 
 use super::group::Origin;
 use super::node::State;
@@ -25,6 +25,8 @@ use super::world::World;
 const MEMBERS_MIN: usize = 4;
 /// Longest sync of a slow disk, in microseconds.
 const SLOW_SYNC_US: u64 = 400_000;
+/// Faults that come before a record is damaged at a last replica, since nothing else goes wrong from then on.
+const COMMON_FIRST: u64 = 8;
 /// How often everything that is stored is read.
 const PATROL: Duration = Duration::from_millis(1000);
 
@@ -374,6 +376,16 @@ impl World {
         }
     }
 
+    /// Is there a range whose only serving replica has a record that it cannot read?
+    pub(super) fn is_beyond_healing(&self) -> bool {
+        self.group.newest().ranges.values().any(|active| {
+            let serving: Vec<StoreId> = active.serving().map(|link| link.store).collect();
+            let [only] = serving[..] else { return false };
+            let node = self.nodes.iter().find(|node| node.store == only);
+            node.is_some_and(|node| node.disk.seen.engine.damaged().any(|(id, _)| active.range.contains(*id)))
+        })
+    }
+
     /// Is there a record which is to be fetched again? Nothing else goes wrong meanwhile: a range whose other replicas go
     /// then is left with a copy that nobody can be filled from.
     fn heals(&self) -> bool {
@@ -404,8 +416,22 @@ impl World {
         {
             return None;
         }
+        let others: Vec<usize> = active
+            .serving()
+            .filter(|link| link.store != store)
+            .filter_map(|link| self.slot_of(link.store))
+            .collect();
+        let sync = self.settings.replication.durability == Durability::Sync;
+        if sync && self.faults.count >= COMMON_FIRST && self.random.u8(..3) == 0 {
+            // Who comes back is filled anew by the only one who still serves, and cannot be.
+            for slot in others {
+                self.crash_and_restart(slot);
+            }
+            self.notice_damage(slot, subject.id, &subject.key);
+            return Some("record damaged at the last replica");
+        }
         if self.random.bool() {
-            self.notice_damage(slot, subject.id);
+            self.notice_damage(slot, subject.id, &subject.key);
         }
         Some("record damaged")
     }
@@ -414,10 +440,10 @@ impl World {
     pub(super) fn patrol(&mut self) {
         self.push(PATROL, Item::Patrol);
         for slot in 0..self.nodes.len() {
-            let damaged: Vec<Id> = self.nodes[slot].disk.seen.engine.damaged().map(|(id, _)| *id).collect();
+            let damaged: Vec<(Id, Key)> = self.nodes[slot].disk.seen.engine.damaged().cloned().collect();
             if self.nodes[slot].is_awake() {
-                for id in damaged {
-                    self.notice_damage(slot, id);
+                for (id, key) in damaged {
+                    self.notice_damage(slot, id, &key);
                 }
             }
         }

@@ -103,6 +103,8 @@ pub struct Node {
     pub clock: Clock,
     /// Its disk.
     pub disk: Disk,
+    /// The first view that has its store as a member. Always on disk, with who it is.
+    pub admitted: Option<u64>,
     /// How many of the agreed commands it has applied; of a store that votes. Always on disk.
     pub applied: usize,
     /// Its process, while it runs.
@@ -125,6 +127,7 @@ impl Node {
             state: State::Vacant,
             clock,
             disk,
+            admitted: None,
             applied: 0,
             process: None,
             paused_until: None,

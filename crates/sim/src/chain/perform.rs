@@ -34,6 +34,8 @@ struct Page {
     keys: Vec<(Key, Version)>,
     /// Is that all?
     end: bool,
+    /// Otherwise: up to this key.
+    upto: Option<Key>,
     /// Keys whose records cannot be read.
     damaged: Vec<Key>,
 }
@@ -74,12 +76,14 @@ impl World {
             Effect::Answer { caller, response } => self.answer(slot, caller, response),
             Effect::AnswerListed { caller, range, after, last } => {
                 let limit = self.shape.listed_max;
-                let Page { keys, end, damaged } = self.page(slot, range, after, None, limit);
-                if let Some(key) = damaged.first() {
+                let Page { keys, end, damaged, .. } = self.page(slot, range, after, None, limit);
+                if !damaged.is_empty() {
                     // A list without what cannot be read would make the asker remove it.
-                    let id = key.id(self.settings.space);
+                    let space = self.settings.space;
                     self.answer(slot, caller, ChainResponse::NotMine);
-                    return Some(Event::Damaged(id));
+                    return Some(Event::Damaged(
+                        damaged.into_iter().map(|key| (key.id(space), key)).collect(),
+                    ));
                 }
                 self.answer(slot, caller, ChainResponse::Listed { keys, end, last });
             }
@@ -106,15 +110,28 @@ impl World {
                 }
                 self.store(slot, Step::Fill(entries));
             }
-            Effect::DropResults(range) => self.store(slot, Step::DropResults(range)),
+            Effect::DropResults { token, range, before, after } => {
+                let (forgotten, upto) = self.results_before(slot, range, before, after);
+                self.store(slot, Step::Forget(forgotten));
+                return Some(Event::ResultsDropped { token, upto });
+            }
+            Effect::EraseSome { token, range, after } => {
+                let Page { keys, damaged, upto, .. } =
+                    self.page(slot, range, after, None, self.shape.listed_max);
+                // It need not be read to be removed.
+                let keys = keys.into_iter().map(|(key, _)| key).chain(damaged);
+                self.store(slot, Step::Fill(keys.map(|key| (key, None)).collect()));
+                return Some(Event::Erased { token, upto });
+            }
             Effect::Keep(results) => self.store(slot, Step::Keep(results)),
             Effect::Hold { holding, released } => self.store(slot, Step::Hold { holding, released }),
             Effect::Erase(range) => self.store(slot, Step::Erase(range)),
             Effect::List { token, range, after, upto } => {
-                let Page { mut keys, damaged, .. } = self.page(slot, range, after, upto, usize::MAX);
+                let limit = self.shape.listed_max;
+                let Page { mut keys, damaged, upto, .. } = self.page(slot, range, after, upto, limit);
                 // What cannot be read is no version at all: it is fetched again.
                 keys.extend(damaged.into_iter().map(|key| (key, Version::default())));
-                return Some(Event::Listed { token, keys });
+                return Some(Event::Listed { token, keys, upto });
             }
             Effect::Persist(token) => {
                 if self.settings.replication.durability == Durability::Memory {
@@ -230,7 +247,8 @@ impl World {
         let engine = &self.nodes[slot].disk.seen.engine;
         let position = after.map(|key| (key.id(space), key));
         let last = upto.map(|key| (space.distance(range.low, key.id(space)), key));
-        let mut page = Page { keys: Vec::new(), end: true, damaged: Vec::new() };
+        let mut page = Page { keys: Vec::new(), end: true, upto: None, damaged: Vec::new() };
+        let mut seen = None;
         engine.scan(range, position.as_ref(), &mut |id, key, version| {
             let beyond = last.as_ref().is_some_and(|(distance, last)| {
                 let mine = space.distance(range.low, id);
@@ -244,8 +262,10 @@ impl World {
             }
             if page.keys.len() == limit {
                 page.end = false;
+                page.upto = seen.take();
                 return ControlFlow::Break(());
             }
+            seen = Some(key.clone());
             if self.is_damaged(slot, id, &key) {
                 page.damaged.push(key);
             } else {
@@ -254,6 +274,24 @@ impl World {
             ControlFlow::Continue(())
         });
         page
+    }
+
+    /// Results of earlier epochs than that among the next of those that are kept, and where to go on.
+    fn results_before(
+        &self,
+        slot: usize,
+        range: Range,
+        before: Epoch,
+        after: Option<ResultId>,
+    ) -> (Vec<ResultId>, Option<ResultId>) {
+        let from = after.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
+        let mut kept = self.nodes[slot].disk.seen.results.range((from, std::ops::Bound::Unbounded));
+        let slice: Vec<_> = kept.by_ref().take(self.shape.listed_max).collect();
+        let upto = slice.last().filter(|_| kept.next().is_some()).map(|(id, _)| **id);
+        let old = slice
+            .into_iter()
+            .filter(|(_, result)| range.contains(result.id) && Epoch(result.at.epoch) < before);
+        (old.map(|(id, _)| *id).collect(), upto)
     }
 
     // Calls between nodes.
@@ -392,7 +430,7 @@ impl World {
                 let now = node.clock.shows(self.now);
                 let current = node.disk.seen.engine.version(id, &key);
                 if self.is_damaged(slot, id, &key) {
-                    self.notice_damage(slot, id);
+                    self.notice_damage(slot, id, &key);
                     self.refuse(slot, caller, attempt);
                     return;
                 }
@@ -416,12 +454,12 @@ impl World {
     }
 
     /// A record that was to be used cannot be read.
-    pub(super) fn notice_damage(&mut self, slot: usize, id: Id) {
+    pub(super) fn notice_damage(&mut self, slot: usize, id: Id, key: &Key) {
         if self.saboteur.does(Sabotage::ServesDamage) {
             return;
         }
         self.counters.count("damaged record noticed");
-        self.member_event(slot, Event::Damaged(id));
+        self.member_event(slot, Event::Damaged(vec![(id, key.clone())]));
     }
 
     /// Nothing was done.
@@ -477,9 +515,9 @@ impl World {
     /// A node answers a read from its engine now: is it right?
     fn read_here(&mut self, slot: usize, as_of: Version, key: usize) -> Answer {
         let epoch = Epoch(as_of.epoch);
-        let Subject { id, key, .. } = &self.subjects[key];
+        let Subject { id, key, .. } = &self.subjects[key].clone();
         if self.is_damaged(slot, *id, key) {
-            self.notice_damage(slot, *id);
+            self.notice_damage(slot, *id, key);
             return self.elsewhere(slot, Vec::new());
         }
         let node = &self.nodes[slot];

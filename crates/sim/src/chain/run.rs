@@ -131,11 +131,16 @@ fn grow(world: &mut World) -> Found {
 }
 
 /// Everything becomes as it should be. Where all copies of a range ended, and the durability does not promise that a
-/// complete one is left, an operator says in the end that losses are accepted.
+/// complete one is left, or where the last one has a record that nobody can read, an operator says in the end that losses
+/// are accepted.
 fn settle(world: &mut World) -> Found {
     let settled = |world: &World| idle(world).and_then(|()| audit::check(world));
     let sync = world.settings.replication.durability == Durability::Sync;
-    if !sync && until(world, OPERATOR_AFTER, settled).is_err() && world.failures.is_empty() {
+    let is_stuck = |world: &World| !sync || world.is_beyond_healing();
+    if until(world, OPERATOR_AFTER, settled).is_err() && world.failures.is_empty() && is_stuck(world) {
+        if world.is_beyond_healing() {
+            world.counters.count("operator gives a damaged record up");
+        }
         world.accept_loss();
     }
     until(world, QUIET, settled).map_err(|wrong| format!("quiet: {wrong}"))

@@ -174,6 +174,12 @@ impl Witness {
                 }
             }
         }
+        if let Command::GiveUp(epoch) = command
+            && let Some(active) = after.ranges.get(epoch).filter(|_| after.is_given_up(*epoch))
+        {
+            // Which of its records nobody can read is not agreed on: of none is it asked what was there.
+            self.losses.push((now, active.range));
+        }
         if let Command::Activate { .. } = command {
             lost::activated(self, before, after)?;
         }

@@ -149,6 +149,7 @@ impl World {
         self.nodes[0].store = StoreId(1);
         self.nodes[0].incarnation = Incarnation(1);
         self.nodes[0].applied = 1;
+        self.nodes[0].admitted = Some(View::FIRST);
         self.nodes[0].disk.seen.view = Some(Arc::clone(self.group.newest()));
         let seed = self.random.u64(..);
         let settings = self.saboteur.settings(&self.settings);
@@ -325,6 +326,7 @@ impl World {
         node.disk.wipe();
         node.applied = 0;
         node.peer = None;
+        node.admitted = None;
         node.store = store;
         node.incarnation = Incarnation(1);
         let life = node.life;
@@ -348,9 +350,8 @@ impl World {
         };
         self.counters.count("joined");
         let peer = Peer::new(*place, self.nodes[slot].address.clone());
-        let view = *view;
+        self.nodes[slot].admitted = Some(*view);
         self.begin(slot, peer);
-        self.member_event(slot, Event::Admitted(view));
     }
 
     fn begin(&mut self, slot: usize, peer: Peer) {
@@ -364,6 +365,9 @@ impl World {
         node.start(settings, leader_settings, peer, contacts, seed);
         let applied = (node.applied > 0 && self.group.voters.contains(&node.store))
             .then(|| Arc::clone(&self.group.views[node.applied - 1]));
+        if let Some(view) = self.nodes[slot].admitted {
+            self.member_event(slot, Event::Admitted(view));
+        }
         self.member_event(slot, Event::Start);
         if let Some(view) = applied {
             self.member_event(slot, Event::View(view));

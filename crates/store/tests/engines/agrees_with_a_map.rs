@@ -280,6 +280,39 @@ fn more_than_one_batch_of_keys_is_erased_and_the_rest_stays() {
 }
 
 #[test]
+fn a_range_of_50_000_keys_is_erased_in_slices_and_what_is_behind_them_stays_until_its_turn() {
+    let space = chordata_protocol::Space::default();
+    let put = |number: u32| {
+        let key = Key::new(number.to_be_bytes());
+        Change::Put(key.id(space), key, Record { version: Version::default(), value: vec![0; 100].into() })
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let files = RealFiles::new(directory.path().join("store")).unwrap();
+    let disk = DiskEngine::open(Arc::new(files), settings(true)).unwrap();
+    let engines: [Box<dyn Engine>; 2] = [Box::new(MemoryEngine::default()), Box::new(disk)];
+    for mut engine in engines {
+        engine.apply((0..50_000).map(put).collect()).unwrap();
+        let half = Range { low: EVERYTHING.low, high: space.hash(b"somewhere") };
+        let inside = scanned(&*engine, None, half, None).len() as u64;
+        let (mut after, mut slices, mut longest) = (None, 0, std::time::Duration::ZERO);
+        loop {
+            let (before, began) = (engine.keys(), std::time::Instant::now());
+            after = transfer::erase_some(&mut *engine, half, after.as_ref(), 4096).unwrap();
+            longest = longest.max(began.elapsed());
+            assert!(before - engine.keys() <= 4096, "a slice is a slice");
+            if after.is_none() {
+                break;
+            }
+            slices += 1;
+        }
+        println!("{inside} keys in {slices} slices, the longest took {longest:?}");
+        assert_eq!(slices, inside.div_ceil(4096));
+        assert_eq!(engine.keys(), 50_000 - inside);
+        assert_eq!(scanned(&*engine, None, half, None), vec![]);
+    }
+}
+
+#[test]
 fn real_files_keep_what_was_flushed() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("new/store");

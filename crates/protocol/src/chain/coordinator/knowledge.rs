@@ -54,6 +54,15 @@ impl Eyes<'_> {
         plan::is_valid(view, self, link) && !broken
     }
 
+    /// Has the only one who serves records that it cannot read, so that nobody can be filled, and does an operator accept
+    /// that they are lost?
+    pub(super) fn gives_up(&self, view: &View, epoch: Epoch, active: &Active) -> bool {
+        let mut serving = active.serving();
+        let (Some(link), None) = (serving.next(), serving.next()) else { return false };
+        let damaged = self.report(link, epoch).is_some_and(|report| report.copy == Copy::Damaged);
+        damaged && self.now < self.term.loss_accepted_until && !view.is_given_up(epoch)
+    }
+
     /// Have all leases run out that could name this epoch for this life?
     pub(super) fn lease_is_over(&self, link: &Link, epoch: Epoch) -> bool {
         let over = self.settings.lease.certainly_over();
