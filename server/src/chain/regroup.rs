@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use chordata_consensus::{Recovery, Storage, StoreError, forget, recover_quorum};
 use chordata_protocol::chain::{Occasion, View};
-use chordata_protocol::{Address, Peer};
+use chordata_protocol::{Address, Peer, StoreId};
 use chordata_rpc::service::{ChainStatus, Error};
 use chordata_rpc::within;
 use futures::future::join_all;
@@ -102,8 +102,26 @@ impl Node {
             return Err(unavailable("this node is no member of the cluster".to_owned()));
         }
         must_be_unled(&self.me().address, &own, newest, false)?;
-        for (peer, status) in self.ask_members(&view).await {
-            must_be_unled(&peer.address, &status, newest, true)?;
+        let others = self.ask_members(&view).await;
+        for (peer, status) in &others {
+            must_be_unled(&peer.address, status, newest, true)?;
+        }
+        // Asking took a while: a leader may have come back meanwhile.
+        let now = self.now();
+        let own = self.with_chain(|chain, _| chain.status(now)).ok_or(Error::NotMember)?;
+        let index = own.view.as_ref().map_or(0, |view| view.index);
+        if index != newest {
+            return Err(unavailable(format!(
+                "this node has heard of view number {index} meanwhile: look again"
+            )));
+        }
+        must_be_unled(&self.me().address, &own, newest, false)?;
+        let answering: Vec<StoreId> =
+            others.iter().map(|(_, status)| status.store).chain([own.store]).collect();
+        if can_elect(&own.voters, &answering) {
+            let reason = "most of the voters answer, and can elect a leader: wait, or start those anew that do not \
+                          vote; if some are not to come back, stop them first";
+            return Err(unavailable(reason.to_owned()));
         }
         let rebuilt = view.rebuilt();
         let index = rebuilt.index;
@@ -187,6 +205,12 @@ async fn blocking(work: impl FnOnce() -> Result<(), StoreError> + Send + 'static
     }
 }
 
+/// Are those that answer a majority of the voters?
+fn can_elect(voters: &[StoreId], answering: &[StoreId]) -> bool {
+    let votes = voters.iter().filter(|voter| answering.contains(voter)).count();
+    votes * 2 > voters.len()
+}
+
 /// Nobody that answers may have been led lately, know more, or rebuild the group itself.
 fn must_be_unled(address: &Address, status: &ChainStatus, newest: u64, other: bool) -> Result<(), Error> {
     let index = status.view.as_ref().map_or(0, |view| view.index);
@@ -204,4 +228,20 @@ fn must_be_unled(address: &Address, status: &ChainStatus, newest: u64, other: bo
         return Ok(());
     };
     Err(Error::Unavailable(reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_majority_of_the_voters_that_answers_can_elect() {
+        let stores =
+            |numbers: &[u128]| numbers.iter().map(|number| StoreId(*number)).collect::<Vec<StoreId>>();
+        let voters = stores(&[1, 2, 3, 4, 5]);
+        assert!(can_elect(&voters, &stores(&[1, 3, 5, 9])));
+        assert!(!can_elect(&voters, &stores(&[1, 3, 7, 8, 9])), "others do not vote");
+        assert!(!can_elect(&stores(&[1, 2]), &stores(&[2])), "half is not most");
+        assert!(!can_elect(&[], &stores(&[2])), "nobody is known to vote");
+    }
 }
