@@ -6,7 +6,7 @@ use std::time::Duration;
 use chordata_client::{Client, Config};
 use chordata_protocol::{Address, Id, Peer};
 use chordata_rpc::TcpNet;
-use chordata_server::settings::PlacementSetting;
+use chordata_server::settings::{ConsistencySetting, PlacementSetting};
 use chordata_server::{Settings, Started};
 use futures::future::join_all;
 use tokio::time::Instant;
@@ -93,6 +93,8 @@ async fn start_one(placement: PlacementSetting, entry: Option<&Address>) -> Resu
         port: Some(0),
         join: entry.map(Address::to_string).into_iter().collect(),
         placement: Some(placement),
+        // Only the ring is measured: chains would name owners as well.
+        consistency: Some(ConsistencySetting::Single),
         ..Settings::default()
     };
     let settings = settings.resolve().map_err(BenchError::server)?;

@@ -1,6 +1,7 @@
 //! The service for clients.
 
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use chordata_protocol::message::Found;
 use chordata_protocol::procedure::admit::{Admit, NotAdmitted};
@@ -23,6 +24,9 @@ use crate::trace;
 
 /// Keys in one page, at most.
 const PAGE_MAX: usize = 10_000;
+/// How long a node that chains count on no more tries to leave the ring in order, and the pause between.
+const LEAVE_RING_WITHIN: Duration = Duration::from_secs(10);
+const LEAVE_RING_PAUSE: Duration = Duration::from_millis(100);
 
 impl Chordata for Node {
     async fn put(
@@ -221,7 +225,13 @@ impl Chordata for Node {
         if self.has_chains() {
             self.chain_leave().await?;
         }
-        let left = self.leave_ring().await;
+        let mut left = self.leave_ring().await;
+        // One that has just come back may not have found its neighbours on the ring yet. It is no member any more.
+        let deadline = tokio::time::Instant::now() + LEAVE_RING_WITHIN;
+        while self.has_chains() && left.is_err() && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(LEAVE_RING_PAUSE).await;
+            left = self.leave_ring().await;
+        }
         drop(departs);
         left
     }
