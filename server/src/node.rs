@@ -383,6 +383,15 @@ impl Node {
         let _ = tokio::task::spawn_blocking(move || drop(committer)).await;
     }
 
+    /// Lets the store go: tasks that end a little later must not keep its directory. The node has stopped.
+    pub(crate) fn close_store(&self) {
+        let store = std::mem::replace(
+            &mut self.shared.inner.lock().engine,
+            Box::new(chordata_store::MemoryEngine::default()),
+        );
+        drop(store);
+    }
+
     fn carry_out(&self, inner: &mut Inner, effect: Effect, answer: &mut Option<Response>) -> Option<Event> {
         let space = self.shared.space;
         match effect {

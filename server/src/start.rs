@@ -162,6 +162,7 @@ impl Started {
             group.shutdown().await;
         }
         self.node.stop_committing().await;
+        self.node.close_store();
     }
 }
 
