@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chordata_client::look::View;
 use chordata_client::{Client, Config};
-use chordata_protocol::Address;
+use chordata_protocol::{Address, Peer};
 use tokio::time::Instant;
 
 use super::site::Site;
@@ -90,6 +90,8 @@ impl Ring {
                     // One that is no member yet is missed by nobody but us.
                     let strangers = view.silent.iter().filter(|(address, _)| !view.belongs(address));
                     let mut problems = view.problems();
+                    let absent = absent(&view, addresses);
+                    problems.retain(|problem| !absent.iter().any(|peer| is_of_absent(problem, peer)));
                     problems.extend(
                         strangers.map(|(address, failure)| format!("{address} does not answer: {failure}")),
                     );
@@ -108,6 +110,22 @@ impl Ring {
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
+}
+
+/// Members of chains that do not answer, and that nobody waits for: their host failed, or is not of this inventory.
+pub(super) fn absent(view: &View, addresses: &[Address]) -> Vec<Peer> {
+    let members = view.chains().map(|chains| chains.members.values()).into_iter().flatten();
+    let answers = |peer: &Peer| view.nodes.iter().any(|status| status.me.address == peer.address);
+    members
+        .map(|member| &member.peer)
+        .filter(|peer| !addresses.contains(&peer.address) && !answers(peer))
+        .cloned()
+        .collect()
+}
+
+fn is_of_absent(problem: &str, peer: &Peer) -> bool {
+    problem == format!("{peer} is a member, but does not answer")
+        || problem.starts_with(&format!("{} does not answer", peer.address))
 }
 
 fn sentence(limit: Duration, problems: &[String]) -> String {

@@ -9,7 +9,7 @@ use chordata_client::look::View;
 use chordata_protocol::{Address, Placement, Space};
 
 use super::plan::{Found, note_up};
-use super::ring::Ring;
+use super::ring::{self, Ring};
 use super::site::Site;
 use super::up::said;
 use crate::failure::Outcome;
@@ -182,7 +182,15 @@ pub(super) async fn finish(site: &Site, members: &mut [Member], goal: Goal) -> O
         }
     }
     note_up(&site.inventory, &site.state)?;
-    Ok(vec![format!("the ring is whole: {}", count(view.members().len(), "member"))])
+    let mut remarks = vec![format!("the ring is whole: {}", count(view.members().len(), "member"))];
+    let asked: Vec<Address> = hosts.iter().map(|host| Address::new(&host.ring_address())).collect();
+    remarks.extend(ring::absent(&view, &asked).iter().map(|peer| {
+        format!(
+            "{} is a member as well, and does not answer: others serve its keys. If it will not come back: `chordata forget`",
+            peer.address
+        )
+    }));
+    Ok(remarks)
 }
 
 /// `number 3, id 4ccccccc…`.
