@@ -80,6 +80,7 @@ impl Default for Limits {
 /// use futures::future::BoxFuture;
 /// # use chordata_protocol::{Id, Key, Operation, Outcome, Record, Request, Response};
 /// # use chordata_protocol::chain::{Applied, ChainRequest, ChainResponse, Command, WriteId};
+/// # use chordata_rpc::letter::{Hello, Letter, Reply};
 /// # use chordata_rpc::service::{Error, Placed};
 /// # use tarpc::context::Context;
 ///
@@ -104,6 +105,8 @@ impl Default for Limits {
 /// #   async fn group(self, _: Context, _: bytes::Bytes) -> Result<bytes::Bytes, Error> { Err(Error::NotMember) }
 /// #   async fn propose(self, _: Context, _: Command) -> Result<Applied, Error> { Err(Error::NotMember) }
 /// #   async fn accept_loss(self, _: Context) -> Result<(), Error> { Err(Error::NotMember) }
+/// #   async fn hello(self, _: Context, _: Hello) -> Option<Hello> { None }
+/// #   async fn deliver(self, _: Context, _: Letter) -> Option<Reply> { None }
 /// }
 ///
 /// impl Handlers for Node {
