@@ -1,7 +1,7 @@
 //! Kill -9 under load: of single nodes in every role, of a majority, of all.
 
 use chordata_client::Config;
-use chordata_protocol::{Address, Key, Peer};
+use chordata_protocol::{Address, Key};
 
 use crate::copies::REPLICAS;
 use crate::load::Load;
@@ -9,13 +9,9 @@ use crate::support::ring::TestRing;
 use crate::support::within;
 use crate::{SYNC, blocking};
 
-fn peers(ring: &TestRing) -> Vec<Peer> {
-    ring.servers.iter().map(|server| server.peer()).collect()
-}
-
 /// The place in the list of servers of that replica of a key.
 fn replica(ring: &TestRing, key: &Key, number: usize) -> usize {
-    let mut members = peers(ring);
+    let mut members = ring.peers();
     members.sort();
     let owner = members.partition_point(|peer| peer.id < key.id(chordata_protocol::Space::default()));
     let address: &Address = &members[(owner + number) % members.len()].address;
@@ -35,7 +31,7 @@ async fn every_replica_of_a_key_dies_once_under_load_and_comes_back() {
             ring.whole().await;
             load.goes_on().await;
         }
-        let (client, nodes) = (ring.client().await, peers(&ring));
+        let (client, nodes) = (ring.client().await, ring.peers());
         load.end(&client, &nodes).await;
     })
     .await;
@@ -54,7 +50,7 @@ async fn two_of_five_that_are_left_go_on_alone() {
             blocking(|| server.start_again());
         }
         ring.whole().await;
-        let (client, nodes) = (ring.client().await, peers(&ring));
+        let (client, nodes) = (ring.client().await, ring.peers());
         load.end(&client, &nodes).await;
     })
     .await;
@@ -71,7 +67,7 @@ async fn a_power_cut_of_the_whole_cluster_loses_nothing() {
         blocking(|| ring.servers.iter_mut().for_each(|server| server.await_ready()));
         ring.whole().await;
         load.goes_on().await;
-        let (client, nodes) = (ring.client().await, peers(&ring));
+        let (client, nodes) = (ring.client().await, ring.peers());
         load.end(&client, &nodes).await;
     })
     .await;

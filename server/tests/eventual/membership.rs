@@ -1,7 +1,6 @@
 //! Nodes that join, depart, are given up, and come back without what they had in memory.
 
 use chordata_client::Config;
-use chordata_protocol::Peer;
 use chordata_rpc::service::Error;
 use chordata_rpc::within as deadline;
 
@@ -10,10 +9,6 @@ use crate::load::Load;
 use crate::support::ring::{TestRing, stub};
 use crate::support::{CALL, answer, entry, eventually, within};
 use crate::{MEMORY, SYNC, blocking};
-
-fn peers(ring: &TestRing) -> Vec<Peer> {
-    ring.servers.iter().map(|server| server.peer()).collect()
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_joins_and_two_depart_under_load() {
@@ -32,7 +27,7 @@ async fn a_node_joins_and_two_depart_under_load() {
             ring.whole().await;
             load.goes_on().await;
         }
-        let (client, nodes) = (ring.client().await, peers(&ring));
+        let (client, nodes) = (ring.client().await, ring.peers());
         // Tombstones wait for nobody who has departed: all of them go in the end.
         load.end(&client, &nodes).await;
     })
@@ -69,14 +64,14 @@ async fn tombstones_wait_for_a_node_that_is_away_until_it_is_forgotten() {
         let refused = answer(client.pool().client(&first).forget(deadline(CALL), present).await);
         assert!(matches!(refused, Err(Error::Unavailable(_))), "{refused:?}");
         answer(client.pool().client(&first).forget(deadline(CALL), gone.id).await).unwrap();
-        nothing_pending(&client, &peers(&ring)).await;
-        let (held, _) = equal(&client, &peers(&ring)).await;
+        nothing_pending(&client, &ring.peers()).await;
+        let (held, _) = equal(&client, &ring.peers()).await;
         assert_eq!(held.len(), 0, "all were deleted");
         // It comes back with what was deleted, and is not let in.
         blocking(|| gone.begin_again());
         assert_eq!(blocking(|| gone.process.exit_code()), Some(1), "{}", gone.process.log());
         assert!(gone.process.log().contains("forgotten"), "{}", gone.process.log());
-        let (held, _) = equal(&client, &peers(&ring)).await;
+        let (held, _) = equal(&client, &ring.peers()).await;
         assert_eq!(held.len(), 0, "and nothing came back with it");
     })
     .await;
@@ -90,7 +85,7 @@ async fn a_node_that_had_everything_in_memory_comes_back_as_another_store() {
         for (key, value) in (0..40).map(entry) {
             client.put(key, value).await.unwrap();
         }
-        equal(&client, &peers(&ring)).await;
+        equal(&client, &ring.peers()).await;
         let address = ring.servers[1].address.clone();
         let before = status(&client, &address).await.unwrap().eventual.unwrap().store;
         blocking(|| {
@@ -104,8 +99,8 @@ async fn a_node_that_had_everything_in_memory_comes_back_as_another_store() {
             client.delete(key).await.unwrap();
         }
         // Nobody waits for the store that is gone.
-        nothing_pending(&client, &peers(&ring)).await;
-        let (held, _) = equal(&client, &peers(&ring)).await;
+        nothing_pending(&client, &ring.peers()).await;
+        let (held, _) = equal(&client, &ring.peers()).await;
         assert_eq!(held.len(), 20);
     })
     .await;
@@ -131,7 +126,7 @@ async fn a_copied_data_directory_is_no_second_node() {
         let (code, says) = blocking(|| crate::support::process::refused_at(copy.path(), &arguments, &[]));
         assert_eq!(code, Some(1), "{says}");
         assert!(says.contains("is taken by"), "{says}");
-        let (held, _) = equal(&client, &peers(&ring)).await;
+        let (held, _) = equal(&client, &ring.peers()).await;
         assert_eq!(held.len(), 20);
     })
     .await;

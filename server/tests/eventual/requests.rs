@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chordata_client::{Client, Config, Failure};
-use chordata_protocol::{Key, Peer, Value, Version};
+use chordata_protocol::{Key, Value, Version};
 use chordata_rpc::service::{Error, Options, Route};
 use chordata_rpc::within as deadline;
 
@@ -11,10 +11,6 @@ use crate::copies::equal;
 use crate::support::ring::{TestRing, stub};
 use crate::support::{CALL, answer, entry, within};
 use crate::{SYNC, blocking};
-
-fn peers(ring: &TestRing) -> Vec<Peer> {
-    ring.servers.iter().map(|server| server.peer()).collect()
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_node_answers_for_every_key_and_swaps_are_refused() {
@@ -27,7 +23,7 @@ async fn every_node_answers_for_every_key_and_swaps_are_refused() {
             let stored = stub(&client, writer).put(deadline(CALL), key.clone(), value.clone(), direct).await;
             answer(stored).unwrap();
         }
-        equal(&client, &peers(&ring)).await;
+        equal(&client, &ring.peers()).await;
         for (key, value) in (0..20).map(entry) {
             for server in &ring.servers {
                 let found = stub(&client, server).get(deadline(CALL), key.clone(), direct).await;

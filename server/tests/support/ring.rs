@@ -135,6 +135,11 @@ impl TestRing {
         self.servers.iter().map(|server| server.address.clone()).collect()
     }
 
+    /// As others know them, in the order in which they were started.
+    pub(crate) fn peers(&self) -> Vec<Peer> {
+        self.servers.iter().map(Server::peer).collect()
+    }
+
     /// Their places, from the lowest.
     pub(crate) fn ids(&self) -> Vec<Id> {
         let mut ids: Vec<Id> = self.servers.iter().map(|server| server.id).collect();
