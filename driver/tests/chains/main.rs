@@ -6,7 +6,6 @@
 mod support;
 
 mod audit;
-mod guides;
 mod levels;
 mod operators;
 mod replicas;
