@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::cluster::ClusterCommand;
-use crate::commands::{audit, data, demo, look, raw, recover, replay, status};
+use crate::commands::{audit, data, demo, look, raw, recover, replay, shell, status};
 
 /// The commands by groups: what `--help` shows instead of clap's one long list.
 const GROUPS: &str = "\
@@ -35,6 +35,7 @@ Data:
   delete      Remove a value
   keys        List keys
   replay      Carry out a file of puts and gets, and verify every answer
+  shell       Give commands one after another, at a prompt
 
 Look:
   nodes       The ring: number, id, address, share, keys, successor
@@ -115,6 +116,9 @@ pub(crate) enum Command {
     Keys(data::KeysArguments),
     /// Carry out a file of puts and gets, and verify every answer
     Replay(replay::ReplayArguments),
+    /// Give commands one after another, at a prompt or on standard input
+    #[command(long_about = shell::ABOUT)]
+    Shell(shell::ShellArguments),
     /// The ring: number, id, address, share, keys, successor
     Nodes,
     /// Where a key is, and the way there

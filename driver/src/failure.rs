@@ -26,6 +26,8 @@ pub(crate) enum Failure {
     Unknown(String),
     /// Exit code 1, without a further word: everything has been said.
     Said,
+    /// This exit code, without a further word.
+    Told(u8),
 }
 
 /// What every command returns.
@@ -49,13 +51,14 @@ impl Failure {
             Failure::NotFound(_) => 3,
             Failure::Unreachable(_) => 4,
             Failure::Unknown(_) => 5,
+            Failure::Told(code) => *code,
         }
     }
 
     /// Tells the user.
     pub(crate) fn tell(&self) {
         match self {
-            Failure::Said => {}
+            Failure::Said | Failure::Told(_) => {}
             Failure::Input(report) if report.source_code().is_some() => eprintln!("{report:?}"),
             Failure::Input(report) => eprintln!("error: {report}"),
             Failure::Failed(reason)

@@ -17,7 +17,7 @@
 //! with the line and column of each mistake. Whether a literal id exists depends on the ring, hence the
 //! [`Space`] argument.
 
-mod words;
+pub(crate) mod words;
 
 use std::ops::Range;
 use std::path::Path;
@@ -105,20 +105,25 @@ pub(crate) fn parse(text: &str, name: &str, space: Space) -> Result<Vec<Line>, R
 /// The operation as a line that [`parse`] reads back, quoted where needed.
 pub(crate) fn render(operation: &InputOperation) -> String {
     match operation {
-        InputOperation::Put { key, value } => format!("put {} {}", render_key(key), words::render(value)),
+        InputOperation::Put { key, value } => format!("put {} {}", render_key(key), render_value(value)),
         InputOperation::Get { key } => format!("get {}", render_key(key)),
         InputOperation::Delete { key } => format!("delete {}", render_key(key)),
     }
 }
 
-#[cfg(test)]
-fn render_key(key: &Key) -> String {
+/// The key as a word, quoted where needed.
+pub(crate) fn render_key(key: &Key) -> String {
     match key {
         Key::Literal(id) => format!("@{}", id.to_literal()),
         // Quoted, it is not taken for an id.
         Key::Bytes(bytes) if bytes.first() == Some(&b'@') => words::quoted(bytes),
         Key::Bytes(bytes) => words::render(bytes),
     }
+}
+
+/// The value as a word, quoted where needed.
+pub(crate) fn render_value(value: &Value) -> String {
+    words::render(value)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

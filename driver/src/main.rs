@@ -10,6 +10,7 @@ mod inventory;
 mod local;
 mod replay;
 mod report;
+mod shell;
 mod state;
 mod suggest;
 mod target;
@@ -19,7 +20,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use cli::{Cli, Command};
 use context::Context;
-use failure::{Failure, Outcome};
+use failure::Failure;
 use report::Output;
 
 fn main() -> ExitCode {
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
     }
     let context = Context {
         target: cli.target,
-        output: Output { json: cli.json },
+        output: Output { json: cli.json, in_shell: false },
         hosts: cli.hosts,
         labels: cli.labels,
         yes: cli.yes,
@@ -49,35 +50,11 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(run(command, &context)) {
+    match runtime.block_on(commands::run(command, &context)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             failure.tell();
             ExitCode::from(failure.exit_code())
-        }
-    }
-}
-
-async fn run(command: Command, context: &Context) -> Outcome {
-    match command {
-        Command::Demo(arguments) => arguments.run(context).await,
-        Command::Cluster(command) => command.run(context).await,
-        Command::Status(arguments) => arguments.run(context).await,
-        Command::Forget(arguments) => arguments.run(context).await,
-        Command::Recover(arguments) => arguments.run(context).await,
-        Command::Audit(arguments) => arguments.run(context).await,
-        Command::Put(arguments) => arguments.run(context).await,
-        Command::Get(arguments) => arguments.run(context).await,
-        Command::Delete(arguments) => arguments.run(context).await,
-        Command::Keys(arguments) => arguments.run(context).await,
-        Command::Replay(arguments) => arguments.run(context).await,
-        Command::Nodes => commands::look::nodes(context).await,
-        Command::Lookup(arguments) => arguments.run(context).await,
-        Command::Fingers(arguments) => arguments.run(context).await,
-        Command::Rpc(arguments) => arguments.run(context).await,
-        Command::Completions(arguments) => arguments.run(),
-        Command::Serve(_) | Command::Agent { .. } => {
-            Err(Failure::failed("this command runs without the driver's runtime"))
         }
     }
 }

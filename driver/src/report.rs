@@ -17,6 +17,8 @@ pub(crate) trait Report: Serialize {
 pub(crate) struct Output {
     /// As JSON?
     pub(crate) json: bool,
+    /// Does the next command's output follow? Then a value that is printed ends its line.
+    pub(crate) in_shell: bool,
 }
 
 impl Output {
@@ -44,6 +46,13 @@ impl Output {
     pub(crate) fn remark(self, line: &str) {
         if !self.json {
             eprintln!("{line}");
+        }
+    }
+
+    /// Which cluster is meant, where nobody said it. The shell has said it once.
+    pub(crate) fn remark_choice(self, line: &str) {
+        if !self.in_shell {
+            self.remark(line);
         }
     }
 

@@ -7,6 +7,7 @@
 //! clusters/NAME/cluster     its id
 //! clusters/NAME/known_hosts host keys accepted at first sight, where the inventory says so
 //! audit.log                 what was done, when, by whom
+//! shell_history             what was typed at the shell (0600)
 //! ```
 
 use std::fs;
@@ -147,6 +148,11 @@ impl State {
         let mut file = fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
         writeln!(file, "{line}")?;
         Ok(())
+    }
+
+    /// Where the lines are that were typed at the shell.
+    pub(crate) fn shell_history(&self) -> PathBuf {
+        self.root.join("shell_history")
     }
 
     fn write(&self, name: &Path, bytes: &[u8]) -> Outcome {

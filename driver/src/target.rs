@@ -35,6 +35,10 @@ pub(crate) struct TargetArguments {
         help_heading = "Cluster"
     )]
     pub(crate) secret_file: Option<PathBuf>,
+    /// What is meant if neither says so, before the environment is asked: for the shell, whose lines are commands of one
+    /// cluster.
+    #[arg(skip)]
+    pub(crate) fallback: Option<String>,
 }
 
 /// A cluster that was found.
@@ -67,6 +71,9 @@ impl TargetArguments {
         if let Some(node) = &self.node {
             return by_node(node);
         }
+        if let Some(node) = &self.fallback {
+            return by_node(node);
+        }
         match (variable("CHORDATA_INVENTORY"), variable("CHORDATA_NODE")) {
             (Some(_), Some(_)) => {
                 return Err(Failure::input(
@@ -74,26 +81,28 @@ impl TargetArguments {
                 ));
             }
             (Some(path), None) => {
-                output.remark(&format!("cluster: inventory {path} (CHORDATA_INVENTORY)"));
+                output.remark_choice(&format!("cluster: inventory {path} (CHORDATA_INVENTORY)"));
                 return by_inventory(Path::new(&path));
             }
             (None, Some(node)) => {
-                output.remark(&format!("cluster: node {node} (CHORDATA_NODE)"));
+                output.remark_choice(&format!("cluster: node {node} (CHORDATA_NODE)"));
                 return by_node(&node);
             }
             (None, None) => {}
         }
         match State::of_user()?.last()? {
             Some(Last::Inventory(path)) => {
-                output.remark(&format!("cluster: inventory {} (the last `up`)", path.display()));
+                output.remark_choice(&format!("cluster: inventory {} (the last `up`)", path.display()));
                 by_inventory(&path)
             }
             Some(Last::Node(node)) => {
-                output.remark(&format!("cluster: node {node} (the last `demo --keep`)"));
+                output.remark_choice(&format!("cluster: node {node} (the last `demo --keep`)"));
                 by_node(&node)
             }
             None => {
-                output.remark("cluster: node 127.0.0.1:18861 (the default; -i or --node choose another)");
+                output.remark_choice(
+                    "cluster: node 127.0.0.1:18861 (the default; -i or --node choose another)",
+                );
                 by_node("127.0.0.1:18861")
             }
         }

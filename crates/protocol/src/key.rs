@@ -194,7 +194,7 @@ impl fmt::Debug for Key {
 /// Orders the values of a key: a later write has a higher version.
 ///
 /// The epoch grows whenever a range of keys changes its server, the sequence with every write.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Version {
     /// Which term of ownership.
     pub epoch: u64,
@@ -205,6 +205,28 @@ pub struct Version {
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.epoch, self.sequence)
+    }
+}
+
+/// Text for people, as conditions take it; two numbers on the wire.
+impl Serialize for Version {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.collect_str(self)
+        } else {
+            (self.epoch, self.sequence).serialize(serializer)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Version {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Version, D::Error> {
+        if deserializer.is_human_readable() {
+            let text = String::deserialize(deserializer)?;
+            return text.parse().map_err(serde::de::Error::custom);
+        }
+        let (epoch, sequence) = <(u64, u64)>::deserialize(deserializer)?;
+        Ok(Version { epoch, sequence })
     }
 }
 

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::commands::look::{hop_table, resolve_node};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
+use crate::input::{render_key, render_value};
 use crate::report::{self, Report};
 use crate::target::Connection;
 
@@ -278,7 +279,7 @@ impl GetArguments {
             });
         } else {
             context.output.raw(&record.value);
-            if std::io::stdout().is_terminal() {
+            if context.output.in_shell || std::io::stdout().is_terminal() {
                 context.output.raw(b"\n");
             }
         }
@@ -331,6 +332,9 @@ pub(crate) struct KeysArguments {
     /// At most this many
     #[arg(long)]
     limit: Option<usize>,
+    /// Their values too, in the words of input files: KEY VALUE
+    #[arg(long)]
+    values: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -338,6 +342,8 @@ struct KeyRow {
     key: String,
     id: chordata_protocol::Id,
     version: Version,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<Value>,
     node: Address,
 }
 
@@ -357,14 +363,23 @@ impl KeysArguments {
             while left > 0 {
                 let limit = u32::try_from(left).unwrap_or(PAGE).min(PAGE);
                 let prefix = self.prefix.as_bytes().to_vec();
-                let options = ScanOptions { after, prefix, limit, values: false };
+                let options = ScanOptions { after, prefix, limit, values: self.values };
                 let page = client.scan(&node, options).await?;
                 left -= page.entries.len();
-                for (key, version, _) in &page.entries {
+                for (key, version, value) in &page.entries {
                     let id = key.id(client.space());
                     if context.output.json {
-                        let key = key.to_string();
-                        context.output.json(&KeyRow { key, id, version: *version, node: node.clone() });
+                        let (key, value) = (key.to_string(), value.clone());
+                        context.output.json(&KeyRow {
+                            key,
+                            id,
+                            version: *version,
+                            value,
+                            node: node.clone(),
+                        });
+                    } else if let Some(value) = value {
+                        let line = format!("{} {}\n", render_key(key), render_value(value));
+                        context.output.raw(line.as_bytes());
                     } else {
                         context.output.raw(format!("{key}\n").as_bytes());
                     }

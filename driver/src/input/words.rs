@@ -12,24 +12,24 @@ use crate::suggest::{problem, shown};
 
 /// One word of a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Word {
+pub(crate) struct Word {
     /// What it means.
-    pub bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
     /// Was it in quotes?
-    pub quoted: bool,
+    pub(crate) quoted: bool,
     /// Where it is in the file, quotes included.
-    pub span: Range<usize>,
+    pub(crate) span: Range<usize>,
 }
 
 impl Word {
     /// What it means, as text; bytes that are none are replaced.
-    pub(super) fn text(&self) -> Cow<'_, str> {
+    pub(crate) fn text(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.bytes)
     }
 }
 
 /// Splits a line, which begins at that offset of the file, into words; a comment ends it.
-pub(super) fn split(line: &str, offset: usize) -> Result<Vec<Word>, Mistake> {
+pub(crate) fn split(line: &str, offset: usize) -> Result<Vec<Word>, Mistake> {
     let mut scanner = Scanner { line, at: 0, offset };
     let mut words = Vec::new();
     while let Some(word) = scanner.word()? {
@@ -194,7 +194,6 @@ fn push(bytes: &mut Vec<u8>, character: char) {
     bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
 }
 
-#[cfg(test)]
 /// The word for these bytes: bare where that reads back, else in quotes.
 pub(super) fn render(bytes: &[u8]) -> String {
     let bare = |text: &&str| {

@@ -42,6 +42,7 @@ macro_rules! guides {
 guides! {
     chains: "chain.md",
     durability: "durability.md",
+    shell: "shell.md",
     eventual_mode: "eventual.md",
     dying_nodes: "when-nodes-die.md",
 }

@@ -260,6 +260,6 @@ pub(super) fn said(failure: &Failure) -> String {
         | Failure::Unreachable(text)
         | Failure::Unknown(text) => text.clone(),
         Failure::Input(report) => report.to_string(),
-        Failure::Said => "it failed".to_owned(),
+        Failure::Said | Failure::Told(_) => "it failed".to_owned(),
     }
 }
