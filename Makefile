@@ -44,8 +44,9 @@ test-system: ## deployment to real sshd hosts in network namespaces; needs root,
 	$(CARGO) build --release --locked -p chordata -p chordata-server
 	CHORDATA_SYSTEM_TESTS=1 $(CARGO) test --release --locked -p chordata --test 'system_*' -- --test-threads=1 --nocapture
 
-test-peers: ## tests against other programs
-	@echo "left out: 0 peers so far (databases, Redis clients and browsers come with the loaders and front ends)"
+test-peers: ## tests against other programs, one after another: those of peers/test-*; needs python3-venv
+	$(CARGO) build --release --locked -p chordata -p chordata-server
+	peers/run
 
 sim: ## the protocol under simulated faults: SEED=n, SEEDS=n, SCENARIO=graceful|crashes|lossy|partition|chain
 	$(CARGO) run --release --locked -p chordata-sim -- --seed $(SEED) --seeds $(SEEDS) $(if $(SCENARIO),--scenario $(SCENARIO))
