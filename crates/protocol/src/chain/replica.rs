@@ -516,9 +516,19 @@ impl Replica {
             let Some(peer) = below.peer.clone() else { return };
             below.sent = below.sent.max(below.acked);
             let news = below.serving && below.told_durable < durable;
-            // While all frames are out, what is written waits, and travels together in the next one.
+            // While a frame is out, what is written waits, and travels together in the next one, unless it fills one already
+            // (judged by the newest): of small writes one frame costs the least, and large ones must not wait for each
+            // other's acknowledgement.
             let waiting = self.last.0.saturating_sub(below.sent.0);
-            if waiting == 0 && !(news && below.in_flight == 0) {
+            let fills_frame = |newest: &Arc<LogEntry>| {
+                let bytes = usize::try_from(waiting).unwrap_or(usize::MAX).saturating_mul(newest.size());
+                bytes >= context.settings.frame_bytes
+            };
+            let is_due = match below.in_flight {
+                0 => waiting > 0 || news,
+                _ => waiting > 0 && self.log.back().is_some_and(fills_frame),
+            };
+            if !is_due {
                 return;
             }
             let skip = usize::try_from(below.sent.0.saturating_sub(self.oldest.0)).unwrap_or(usize::MAX);

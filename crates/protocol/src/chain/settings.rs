@@ -26,7 +26,7 @@ pub struct ChainSettings {
     pub level_within: Duration,
     /// The most bytes of keys and values in one message (a single larger record travels alone).
     pub frame_bytes: usize,
-    /// Frames on one link that wait for their acknowledgement, at most.
+    /// Frames on one link that wait for their acknowledgement, at most; more than one only if each is full.
     pub frames_in_flight: usize,
     /// Writes that wait for their commit at one head; more are shed.
     pub uncommitted_max: usize,

@@ -112,6 +112,9 @@ pub(crate) enum Command {
         /// How long results are kept for those who ask again.
         #[arg(key, optional)]
         results: Option<Span>,
+        /// Bytes that fill a frame.
+        #[arg(key, optional)]
+        frame: Option<usize>,
     },
     /// Makes a cluster of these, and waits until every chain in it is full and at rest. The first one leads.
     Cluster(Vec<Name>),

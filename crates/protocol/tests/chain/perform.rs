@@ -125,7 +125,8 @@ impl World {
     }
 
     fn set(&mut self, command: &Command) {
-        let Command::Settings { copies, durability, clean_reads, page, log, uncommitted, results } = command
+        let Command::Settings { copies, durability, clean_reads, page, log, uncommitted, results, frame } =
+            command
         else {
             return;
         };
@@ -137,6 +138,7 @@ impl World {
         settings.log_max = log.unwrap_or(settings.log_max);
         settings.uncommitted_max = uncommitted.unwrap_or(settings.uncommitted_max);
         settings.results_kept = results.map_or(settings.results_kept, |Span(time)| time);
+        settings.frame_bytes = frame.unwrap_or(settings.frame_bytes);
         self.page = page.unwrap_or(self.page);
     }
 
