@@ -4,10 +4,13 @@ CARGO ?= cargo
 SEED ?= 1
 SEEDS ?= 1
 SCENARIO ?=
+# What `chordata load` reads besides csv, json and ndjson.
+FEATURES := chordata/parquet,chordata/arrow,chordata/sql
+RELEASE ?= $(or $(CARGO_TARGET_DIR),target)/release
 DIST_TARGET ?= $(shell rustc -vV | sed -n 's/^host: //p')
 
-.PHONY: help demo build verify fix test test-system test-peers sim bench bench-fingers bench-storage bench-chain bench-stall \
-	bench-split bench-memory dist
+.PHONY: help demo build verify fix test test-system test-peers sim bench bench-fingers bench-files bench-storage bench-chain bench-stall \
+	bench-split bench-memory bench-load experiment dist
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1  /p' $(MAKEFILE_LIST) | awk '{ printf "  make %-14s", $$2; $$1=""; $$2=""; print }'
@@ -44,9 +47,10 @@ test-system: ## deployment to real sshd hosts in network namespaces; needs root,
 	$(CARGO) build --release --locked -p chordata -p chordata-server
 	CHORDATA_SYSTEM_TESTS=1 $(CARGO) test --release --locked -p chordata --test 'system_*' -- --test-threads=1 --nocapture
 
-test-peers: ## tests against other programs, one after another: those of peers/test-*; needs python3-venv
-	$(CARGO) build --release --locked -p chordata -p chordata-server
-	peers/run
+test-peers: ## tests against other programs: peers/test-*; needs python3-venv, postgresql, mariadb-server
+	$(CARGO) build --locked -p chordata -p chordata-loaders --features $(FEATURES)
+	$(CARGO) test --locked -p chordata-loaders --features parquet,arrow,sql --lib --quiet
+	CHORDATA_BIN="$$(realpath "$${CARGO_TARGET_DIR:-target}")/debug/chordata" peers/run
 
 sim: ## the protocol under simulated faults: SEED=n, SEEDS=n, SCENARIO=graceful|crashes|lossy|partition|chain
 	$(CARGO) run --release --locked -p chordata-sim -- --seed $(SEED) --seeds $(SEEDS) $(if $(SCENARIO),--scenario $(SCENARIO))
@@ -56,6 +60,9 @@ bench: ## get and put beside a bare tarpc service, in the same run
 
 bench-fingers: ## hops on 64 nodes under each routing policy, and all fingers refreshed from all nodes at once
 	$(CARGO) run --release --locked -p chordata-bench -- fingers
+
+bench-files: ## a file of 1 GiB into five servers and out of them, three copies, beside `cp` to the same disk three times
+	$(CARGO) run --release --locked -p chordata-bench -- files
 
 bench-storage: ## storage engines on our own pattern: batches, synced and not, reads, scans, memory
 	$(CARGO) run --release --locked -p chordata-bench -- storage
@@ -69,11 +76,21 @@ bench-stall: ## how long requests stand still when one of five servers is killed
 bench-split: ## eventual mode: how long until all replicas are equal after the ring was split for 30 s
 	$(CARGO) run --release --locked -p chordata-bench -- split
 
+bench-load: ## chordata load of a table of 1,000,000 rows beside put_many of the same records from memory; its memory
+	$(CARGO) build --release --locked -p chordata
+	$(CARGO) run --release --locked -p chordata-bench -- load
+
 bench-memory: ## bytes of memory a key, beside redis-server if there is one
 	$(CARGO) run --release --locked -p chordata-bench -- memory
 
-dist: ## dist/chordata and dist/chordata-server for hosts with an older C library (statically linked)
-	RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --release --locked --target $(DIST_TARGET) -p chordata -p chordata-server
+experiment: ## the classic sweep through HTTP on ten servers of this machine; fills docs/results.md (about four minutes)
+	$(CARGO) build --release --locked -p chordata
+	$(RELEASE)/chordata experiment all --local 10 --sweep --http --seconds 5 --repeat 3 --out docs/results/local-10.json
+	$(RELEASE)/chordata plot docs/results/local-10.json -o docs/results --fill docs/results.md \
+		--report docs/results/report.html --against docs/results/course-project.csv
+
+dist: ## dist/chordata (with all that `load` can read) and dist/chordata-server for hosts with an older C library
+	RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --release --locked --target $(DIST_TARGET) --features $(FEATURES) -p chordata -p chordata-server
 	mkdir -p dist
 	cp target/$(DIST_TARGET)/release/chordata target/$(DIST_TARGET)/release/chordata-server dist/
 	@ls -l dist

@@ -142,6 +142,11 @@ impl Cluster {
         self.servers[number].as_ref().and_then(Server::resident_bytes)
     }
 
+    /// The most memory that a server had so far, in bytes; none: it is not running, or the system does not say.
+    pub fn peak_bytes(&self, number: usize) -> Option<f64> {
+        self.servers[number].as_ref().and_then(Server::peak_bytes)
+    }
+
     /// Kills a server (kill -9).
     ///
     /// # Errors

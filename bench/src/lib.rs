@@ -3,10 +3,12 @@
 //! ```text
 //! cargo run --release -p chordata-bench -- rpc       requests a second, beside a bare tarpc service
 //! cargo run --release -p chordata-bench -- fingers   hops of lookups on 64 nodes; refreshes that meet each other
+//! cargo run --release -p chordata-bench -- files     a large file in and out, beside `cp`
 //! cargo run --release -p chordata-bench -- storage   storage engines on our own pattern
 //! cargo run --release -p chordata-bench -- chain     what chains cost writes, what they give reads
 //! cargo run --release -p chordata-bench -- stall     how long requests stand still when a server is killed
 //! cargo run --release -p chordata-bench -- memory    bytes a key, beside Redis
+//! cargo run --release -p chordata-bench -- load      `chordata load` of a table, beside put_many from memory
 //! ```
 //!
 //! [`throughput`] drives load ([`load`]) at servers in processes of their own ([`process`]): one node of Chordata,
@@ -23,9 +25,11 @@
 //! compared they take turns ([`contest`]).
 
 pub mod bare;
+pub mod bulk;
 pub mod chain;
 pub mod cluster;
 pub mod contest;
+pub mod files;
 pub mod fingers;
 pub mod load;
 pub mod memory;

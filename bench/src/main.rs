@@ -4,7 +4,9 @@ use std::fmt::Display;
 use std::process::ExitCode;
 
 use chordata_bench::BenchError;
+use chordata_bench::bulk::{self, BulkSettings};
 use chordata_bench::chain::{self, ChainBenchSettings};
+use chordata_bench::files::{self, ClientSettings, FilesSettings};
 use chordata_bench::fingers::{self, FingerSettings};
 use chordata_bench::memory::{self, EngineSettings, MemorySettings};
 use chordata_bench::process::{self, Served};
@@ -29,6 +31,12 @@ enum Command {
     Rpc(ThroughputSettings),
     /// Hops of lookups on a ring of many nodes, and refreshes of all fingers at once; exit code 1 outside the bounds
     Fingers(FingerSettings),
+    /// A large file into a cluster and out of it, beside `cp`; exit code 1 if it does not come back as it was, or the
+    /// client takes too much memory
+    Files(FilesSettings),
+    /// A part of that which needs a process of its own
+    #[command(hide = true)]
+    FilesClient(ClientSettings),
     /// Storage engines on our own pattern: batches, synced and not, reads, scans, memory
     Storage(StorageSettings),
     /// A part of that which needs a process of its own
@@ -43,6 +51,8 @@ enum Command {
     /// Eventual mode: how long until all replicas are equal after the ring was split; exit code 1 if something that was
     /// acknowledged is missing
     Split(SplitSettings),
+    /// `chordata load` of a table, beside put_many of the same records from memory; exit code 1 if something is missing
+    Load(BulkSettings),
     /// Bytes of memory a key, beside Redis
     Memory(MemorySettings),
     /// A part of that which needs a process of its own
@@ -62,6 +72,7 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         // Servers build the runtime that they have in service.
         Command::Server { served, settings } => served.run(*settings),
+        Command::FilesClient(settings) => files::run_client(&settings),
         Command::StoragePart(settings) => storage::run_part(&settings),
         Command::MemoryEngine(settings) => memory::run_engine(&settings),
         Command::Storage(settings) => show(storage::run(&settings), |_| false),
@@ -69,9 +80,11 @@ fn main() -> ExitCode {
         Command::Fingers(settings) => {
             show(wait(fingers::run(&settings)), |report| !report.problems().is_empty())
         }
+        Command::Files(settings) => show(wait(files::run(&settings)), |report| !report.problems().is_empty()),
         Command::Chain(settings) => show(wait(chain::run(&settings)), |report| !report.problems().is_empty()),
         Command::Stall(settings) => show(wait(stall::run(&settings)), |report| !report.problems().is_empty()),
         Command::Split(settings) => show(wait(split::run(&settings)), |report| !report.problems().is_empty()),
+        Command::Load(settings) => show(wait(bulk::run(&settings)), |report| !report.problems().is_empty()),
         Command::Memory(settings) => show(wait(memory::run(&settings)), |_| false),
     }
 }

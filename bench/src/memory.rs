@@ -231,7 +231,7 @@ pub fn run_engine(settings: &EngineSettings) -> ExitCode {
         let key = key(number);
         let id: Id = key.id(space);
         let version = Version { epoch: 1, sequence: number };
-        let record = Record { version, value: Value::from(value(number)) };
+        let record = Record { version, value: Value::from(value(number)), expires: None };
         if let Err(error) = engine.apply(vec![Change::Put(id, key, record)]) {
             eprintln!("error: {error}");
             return ExitCode::FAILURE;

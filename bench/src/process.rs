@@ -133,6 +133,11 @@ impl Server {
         resident_bytes(&self.child.id()?.to_string())
     }
 
+    /// The most memory that it had so far, in bytes; none where the system does not say.
+    pub fn peak_bytes(&self) -> Option<f64> {
+        peak_bytes(&self.child.id()?.to_string())
+    }
+
     /// Processor time that it has used, in seconds; none where the system does not say.
     pub fn cpu_seconds(&self) -> Option<f64> {
         cpu_seconds(&self.child.id()?.to_string())
@@ -155,8 +160,17 @@ fn cpu_seconds(process: &str) -> Option<f64> {
 
 /// Resident memory of a process (a number, or `self`) in bytes; none where the system does not say.
 pub fn resident_bytes(process: &str) -> Option<f64> {
+    memory_of(process, "VmRSS:")
+}
+
+/// The most that it was so far.
+pub fn peak_bytes(process: &str) -> Option<f64> {
+    memory_of(process, "VmHWM:")
+}
+
+fn memory_of(process: &str, name: &str) -> Option<f64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     Some(line.split_whitespace().next()?.parse::<f64>().ok()? * 1024.0)
 }
 

@@ -253,7 +253,7 @@ async fn everything(client: &Client, node: &Address) -> Result<Copies, BenchErro
     let range = Range { low: Id::ZERO, high: Id::ZERO };
     let (mut copies, mut after) = (Copies::new(), None);
     loop {
-        let options = CopiesOptions { range, after, limit: PAGE, mark: None };
+        let options = CopiesOptions { range, after, limit: PAGE, mark: None, ended_by: None };
         let page = client.copies(node, options).await.map_err(failed)?;
         after = page.copies.last().map(|(key, _)| key.clone());
         copies.extend(page.copies);

@@ -3,7 +3,10 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::cluster::ClusterCommand;
-use crate::commands::{audit, data, demo, look, raw, recover, replay, shell, status};
+use crate::commands::{
+    audit, data, demo, dump, experiment, file, load, look, manager, peer, plot, raw, recover, replay, shell,
+    status,
+};
 
 /// The commands by groups: what `--help` shows instead of clap's one long list.
 const GROUPS: &str = "\
@@ -34,14 +37,25 @@ Data:
   get         Print a value
   delete      Remove a value
   keys        List keys
+  file        Store, fetch, list and remove files of any size
+  load        Store the pairs of a table, a dictionary or a database
+  dump        Write everything that the cluster holds; load ndjson reads it back
   replay      Carry out a file of puts and gets, and verify every answer
   shell       Give commands one after another, at a prompt
+
+Experiments:
+  experiment  Measure inserts, queries and mixed requests, on one cluster or a sweep of them
+  plot        Draw the result of an experiment: pictures and a page
 
 Look:
   nodes       The ring: number, id, address, share, keys, successor
   lookup      Where a key is, and the way there; --replicas: what each replica has
   fingers     A node's finger table
   audit       Compare all replicas of every key, and check ring and ranges
+
+Named peers:
+  manager     Run a manager: it knows servers on standby by name
+  peer        Register peers; set up, query and take down a DHT of storm events
 
 Raw:
   rpc         Call a server's method by its name
@@ -114,11 +128,25 @@ pub(crate) enum Command {
     Delete(data::DeleteArguments),
     /// List keys, node by node around the ring; --node N (a number, a host's name or HOST:PORT) lists those of one
     Keys(data::KeysArguments),
+    /// Store, fetch, list and remove files of any size
+    File {
+        #[command(subcommand)]
+        command: file::FileCommand,
+    },
+    /// Store the pairs of a table, a dictionary or a database; `chordata load csv --help` and so on say more
+    Load(Box<load::LoadArguments>),
+    /// Write everything that the cluster holds, a JSON object a line; `load ndjson` reads it back
+    Dump(dump::DumpArguments),
     /// Carry out a file of puts and gets, and verify every answer
     Replay(replay::ReplayArguments),
     /// Give commands one after another, at a prompt or on standard input
     #[command(long_about = shell::ABOUT)]
     Shell(shell::ShellArguments),
+    /// Measure inserts, queries and mixed requests: on a running cluster, or on several that it starts
+    #[command(long_about = experiment::ABOUT)]
+    Experiment(experiment::ExperimentArguments),
+    /// Draw the result of an experiment: pictures and a page
+    Plot(plot::PlotArguments),
     /// The ring: number, id, address, share, keys, successor
     Nodes,
     /// Where a key is, and the way there
@@ -128,6 +156,10 @@ pub(crate) enum Command {
     Audit(audit::AuditArguments),
     /// A node's finger table
     Fingers(look::FingersArguments),
+    /// Run a manager: it knows servers on standby by name, and makes one ring of some of them at a time
+    Manager(manager::ManagerArguments),
+    /// Commands for a manager: register peers; set up, query and take down a DHT of storm events
+    Peer(peer::PeerArguments),
     /// Call a server's method by its name
     Rpc(raw::RpcArguments),
     /// Run a server in the foreground

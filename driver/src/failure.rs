@@ -10,6 +10,7 @@
 //! | 5 | outcome unknown |
 
 use chordata_client::Failure as ClientFailure;
+use chordata_files::Failure as FileFailure;
 
 /// A command that was not done.
 #[derive(Debug)]
@@ -42,6 +43,21 @@ impl Failure {
     /// Exit code 2.
     pub(crate) fn input(reason: impl std::fmt::Display) -> Failure {
         Failure::Input(miette::Report::msg(reason.to_string()))
+    }
+
+    /// The same with something more to know.
+    #[must_use]
+    pub(crate) fn with(self, more: &str) -> Failure {
+        match self {
+            Failure::Failed(text) => Failure::Failed(format!("{text} ({more})")),
+            Failure::NotFound(text) => Failure::NotFound(format!("{text} ({more})")),
+            Failure::Unreachable(text) => Failure::Unreachable(format!("{text} ({more})")),
+            Failure::Unknown(text) => Failure::Unknown(format!("{text} ({more})")),
+            Failure::Input(report) if report.source_code().is_none() => {
+                Failure::input(format!("{report} ({more})"))
+            }
+            Failure::Input(_) | Failure::Told(_) | Failure::Said => self,
+        }
     }
 
     pub(crate) fn exit_code(&self) -> u8 {
@@ -81,6 +97,26 @@ impl From<ClientFailure> for Failure {
             ClientFailure::Unknown(_) | ClientFailure::FewerCopies(_) | ClientFailure::TooOld(_) => {
                 Failure::Unknown(text)
             }
+        }
+    }
+}
+
+impl From<FileFailure> for Failure {
+    fn from(failure: FileFailure) -> Failure {
+        let text = failure.to_string();
+        match failure {
+            FileFailure::BadName(_) | FileFailure::NotSupported(_) | FileFailure::TooLarge(_) => {
+                Failure::input(text)
+            }
+            FileFailure::NotFound(_) => Failure::NotFound(text),
+            FileFailure::Cluster(failure) => failure.into(),
+            FileFailure::Condition(_)
+            | FileFailure::Superseded(_)
+            | FileFailure::Changed(_)
+            | FileFailure::Broken { .. }
+            | FileFailure::SourceChanged(_)
+            | FileFailure::BadEntry { .. }
+            | FileFailure::Local(_) => Failure::Failed(text),
         }
     }
 }

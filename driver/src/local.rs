@@ -1,4 +1,4 @@
-//! Servers as processes of this machine, for the demo.
+//! Servers as processes of this machine, for the demo and for experiments.
 //!
 //! They end with the driver, however that ends: each holds the other end of a pipe as its standard input, which the
 //! operating system closes when the driver is gone. With `--keep` they have none, and a session of their own.
@@ -29,7 +29,7 @@ pub(crate) struct Server {
     log: PathBuf,
 }
 
-/// All servers of a demo, and where their logs are.
+/// All servers that belong together, and where their logs are.
 pub(crate) struct Servers {
     running: Vec<Server>,
     directory: TempDir,
@@ -37,12 +37,12 @@ pub(crate) struct Servers {
 }
 
 impl Servers {
-    /// None yet.
+    /// None yet. What they are for is in the name of their directory.
     ///
     /// # Errors
     /// When there is no room for logs.
-    pub(crate) fn new(keep: bool) -> Outcome<Servers> {
-        let directory = tempfile::Builder::new().prefix("chordata-demo-").tempdir()?;
+    pub(crate) fn new(purpose: &str, keep: bool) -> Outcome<Servers> {
+        let directory = tempfile::Builder::new().prefix(&format!("chordata-{purpose}-")).tempdir()?;
         Ok(Servers { running: Vec::new(), directory, keep })
     }
 

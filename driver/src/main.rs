@@ -3,11 +3,13 @@
 mod cli;
 mod commands;
 mod context;
+mod experiment;
 mod failure;
 mod hosts;
 mod input;
 mod inventory;
 mod local;
+mod plot;
 mod replay;
 mod report;
 mod shell;

@@ -6,6 +6,8 @@
 //! clusters/NAME/secret      of a cluster that runs on several machines (0600)
 //! clusters/NAME/cluster     its id
 //! clusters/NAME/known_hosts host keys accepted at first sight, where the inventory says so
+//! managers/PORT/            the book of a manager that was not told where to keep it
+//! loads/NAME.json           how far a load has come that was broken off
 //! audit.log                 what was done, when, by whom
 //! shell_history             what was typed at the shell (0600)
 //! ```
@@ -51,6 +53,11 @@ impl State {
             (None, None) => return Err(Failure::input("neither HOME nor XDG_STATE_HOME is set")),
         };
         Ok(State { root: root.join("chordata") })
+    }
+
+    /// Where a manager that listens on this port keeps its book.
+    pub(crate) fn manager(&self, port: u16) -> PathBuf {
+        self.root.join("managers").join(port.to_string())
     }
 
     /// The cluster of the last `up`.
@@ -136,6 +143,16 @@ impl State {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
             Ok(()) | Err(_) => Ok(()),
         }
+    }
+
+    /// Where loads keep how far they have come; made if there is none.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub(crate) fn loads(&self) -> Outcome<PathBuf> {
+        let path = self.root.join("loads");
+        make_directory(&path)?;
+        Ok(path)
     }
 
     /// Adds a line to the log of operations.

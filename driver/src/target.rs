@@ -4,10 +4,11 @@
 //! cluster of the last `up`, else 127.0.0.1:18861. A choice that was not explicit is said.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use chordata_client::{Client, Config, Routing};
 use chordata_protocol::{Address, Policy};
-use chordata_rpc::Credentials;
+use chordata_rpc::{Credentials, Net, Pool, PoolSettings, TcpNet};
 use chordata_server::settings::with_port;
 
 use crate::failure::{Failure, Outcome};
@@ -192,6 +193,46 @@ impl Connection {
     }
 }
 
+/// Connections to servers themselves, in a ring or not: with the secret, but in no cluster's name.
+pub(crate) struct Processes {
+    /// The connections.
+    pub(crate) pool: Pool,
+    /// Where the servers are.
+    pub(crate) addresses: Vec<Address>,
+    _forwards: Option<forward::Forwards>,
+}
+
+impl Processes {
+    /// Finds the servers that are meant; connects when they are called.
+    ///
+    /// # Errors
+    /// When the secret cannot be read, or there is no way to hosts that show only their SSH port.
+    pub(crate) async fn open(target: &Target, secret_file: Option<&Path>) -> Outcome<Processes> {
+        let mut net: Arc<dyn Net> = Arc::new(TcpNet);
+        let (addresses, secret, mut forwards) = match target {
+            Target::Node(node) => (vec![node.clone()], read_secret(secret_file)?, None),
+            Target::Inventory(inventory) => {
+                let secret = credentials(inventory, secret_file)?.secret().cloned();
+                (addresses(inventory), secret, forward::Forwards::open(inventory).await?)
+            }
+        };
+        if let Some(forwards) = &mut forwards {
+            net = forwards.net();
+        }
+        let pool = pool_over(net, Credentials::new(None, secret));
+        Ok(Processes { pool, addresses, _forwards: forwards })
+    }
+}
+
+/// Connections over plain TCP that do not take anybody's cluster for theirs.
+pub(crate) fn pool(credentials: Credentials) -> Pool {
+    pool_over(Arc::new(TcpNet), credentials)
+}
+
+fn pool_over(net: Arc<dyn Net>, credentials: Credentials) -> Pool {
+    Pool::new(net, credentials, PoolSettings { learn_cluster: false, ..PoolSettings::default() })
+}
+
 /// The ring addresses of all hosts.
 pub(crate) fn addresses(inventory: &Inventory) -> Vec<Address> {
     inventory.hosts.iter().map(|host| Address::new(&host.ring_address())).collect()
@@ -211,12 +252,31 @@ pub(crate) fn credentials(inventory: &Inventory, secret_file: Option<&Path>) -> 
     Ok(Credentials::new(Some(state.cluster_id(&inventory.name)?), secret))
 }
 
+/// The secret of a cluster as text, for load generators; none: it has none.
+///
+/// # Errors
+/// When it cannot be read.
+pub(crate) fn secret_text(inventory: &Inventory, secret_file: Option<&Path>) -> Outcome<Option<String>> {
+    match secret_file.or(inventory.cluster.secret_file.as_deref()) {
+        Some(path) => {
+            read_secret(Some(path))?;
+            Ok(Some(std::fs::read_to_string(path)?.trim().to_owned()))
+        }
+        None if needs_secret(inventory) => Ok(Some(State::of_user()?.cluster_secret_text(&inventory.name)?)),
+        None => Ok(None),
+    }
+}
+
 /// Does a cluster have a secret of its own? Not if all its nodes are on this machine and listen to it only.
 pub(crate) fn needs_secret(inventory: &Inventory) -> bool {
     !inventory.cluster.insecure && inventory.hosts.iter().any(|host| !host.bind.is_loopback())
 }
 
-fn read_secret(path: Option<&Path>) -> Outcome<Option<chordata_rpc::Secret>> {
+/// The secret of a file.
+///
+/// # Errors
+/// When it cannot be read, or is too short.
+pub(crate) fn read_secret(path: Option<&Path>) -> Outcome<Option<chordata_rpc::Secret>> {
     let Some(path) = path else { return Ok(None) };
     let text = std::fs::read_to_string(path)
         .map_err(|error| Failure::input(format!("the secret file {}: {error}", path.display())))?;

@@ -1,21 +1,18 @@
-//! `chordata-server` and `chordata serve`: one node in the foreground.
+//! `chordata-server` and `chordata serve`: one server in the foreground.
 
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use chordata_rpc::TcpNet;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 
 use crate::settings::{Settings, SettingsError};
-use crate::start::Ending;
-use crate::{logging, start, trace};
-
-/// How long a node that has left still answers.
-const FAREWELL: Duration = Duration::from_millis(500);
+use crate::standby::{self, News, Over};
+use crate::start::{Ending, StartError};
+use crate::{logging, trace};
 
 /// Arguments of a server.
 #[derive(Clone, Debug, clap::Args)]
@@ -31,7 +28,7 @@ pub struct ServeArguments {
     pub until_stdin_closes: bool,
 }
 
-/// Runs a node until it is told to stop, or has left the ring.
+/// Runs a server until it is told to stop, or has left the ring and was not started with `--standby`.
 pub fn serve(arguments: &ServeArguments) -> ExitCode {
     match prepare(arguments) {
         Ok(settings) => {
@@ -93,90 +90,65 @@ async fn run(mut settings: crate::settings::Resolved, until_stdin_closes: bool) 
     else {
         return fail(1, "signals cannot be handled");
     };
-    let orphaned = async {
-        if until_stdin_closes {
-            stdin_closed().await;
-        } else {
-            std::future::pending::<()>().await;
-        }
-    };
-    tokio::pin!(orphaned);
-    loop {
-        let started = tokio::select! {
-            started = start(settings.clone(), Arc::new(TcpNet)) => started,
-            _ = terminate.recv() => return ExitCode::SUCCESS,
-            _ = interrupt.recv() => return ExitCode::SUCCESS,
-            () = &mut orphaned => return ExitCode::SUCCESS,
-        };
-        let started = match started {
-            Ok(started) => started,
-            Err(problem) => {
-                error!("{problem}");
-                return ExitCode::from(problem.exit_code());
-            }
-        };
-        let me = started.node.me().clone();
-        announce(&format!("ready {} {}", me.id.to_literal(), me.address));
-        let ending = tokio::select! {
-            _ = terminate.recv() => {
-                info!("told to stop: this node stays a member of the ring");
-                None
-            }
-            _ = interrupt.recv() => {
-                info!("interrupted: this node stays a member of the ring");
-                None
-            }
-            () = &mut orphaned => {
-                info!("who started this server is gone: stopping");
-                None
-            }
-            ending = started.left() => Some(ending),
-        };
-        if ending == Some(Ending::Displaced) {
-            info!("another node has the place {:?}: asking for a new one", me.id);
-            (settings.displaced, settings.listen) = (true, started.listening);
-            started.stop().await;
-            continue;
-        }
-        let code = ending.as_ref().map_or(ExitCode::SUCCESS, say);
-        if ending == Some(Ending::Departed) {
-            // Whoever asked for it shall get the answer, and late requests a word where to go.
-            tokio::time::sleep(FAREWELL).await;
+    let told = async {
+        tokio::select! {
+            _ = terminate.recv() => info!("told to stop: a node stays a member of its ring"),
+            _ = interrupt.recv() => info!("interrupted: a node stays a member of its ring"),
+            () = stdin_closed(), if until_stdin_closes => info!("who started this server is gone: stopping"),
         }
         // Where there is no service manager, nobody listens.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-        started.stop().await;
-        return code;
+    };
+    let wanted = settings.http.take();
+    let (seat, occupant) = match standby::open(settings, Arc::new(TcpNet)).await {
+        Ok(opened) => opened,
+        Err(problem) => return not_started(&problem),
+    };
+    let http = match wanted {
+        None => None,
+        Some(wanted) => match crate::http::start(wanted, seat.clone()).await {
+            Ok(http) => {
+                info!("HTTP is answered at http://{}", http.address);
+                seat.answers_http_at(http.address);
+                Some(http)
+            }
+            Err(problem) => {
+                error!("{problem}");
+                return ExitCode::FAILURE;
+            }
+        },
+    };
+    let over = occupant.run(told, announce).await;
+    if let Some(http) = http {
+        http.stop().await;
     }
-}
-
-/// Says why a node's part in the ring is over.
-fn say(ending: &Ending) -> ExitCode {
-    match ending {
-        Ending::Departed => {
-            info!("departed: nothing is left to do here");
-            return ExitCode::SUCCESS;
+    match over {
+        Over::Told => ExitCode::SUCCESS,
+        Over::Ended(ending @ Ending::Departed) => {
+            info!("{ending}");
+            ExitCode::SUCCESS
         }
-        Ending::Displaced => error!("another node has this one's place"),
-        Ending::Double(peer) => error!(
-            "{peer} has the same store: a data directory was copied. Only one of the two may run: start the other one with \
-             an empty directory"
-        ),
-        Ending::Forgotten => error!(
-            "this store was forgotten by its cluster and may not come back: to join as a new node, start with an empty \
-             data directory"
-        ),
-        Ending::Removed => error!(
-            "this node is no member of its cluster any more: it was told to depart, or the cluster was rebuilt without it. \
-             To join as a new node, start with an empty data directory"
-        ),
+        Over::Ended(ending) => {
+            error!("{ending}");
+            ExitCode::FAILURE
+        }
+        Over::NotStarted(problem) => not_started(&problem),
     }
-    ExitCode::FAILURE
 }
 
-/// Tells whoever started the server, and a service manager, that it is ready.
-fn announce(line: &str) {
+fn not_started(problem: &StartError) -> ExitCode {
+    error!("{problem}");
+    ExitCode::from(problem.exit_code())
+}
+
+/// Tells whoever started the server, and a service manager, that it is ready: in a ring, or on standby.
+fn announce(news: News<'_>) {
     let mut out = std::io::stdout().lock();
+    let (line, http) = match news {
+        News::Standby { me, http } => (format!("ready standby {me}"), http),
+        News::Ready { me, http } => (format!("ready {} {}", me.id.to_literal(), me.address), http),
+    };
+    let line = line + &http.map_or(String::new(), |http| format!(" http://{http}"));
     // A closed standard output is no reason to stop serving.
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);

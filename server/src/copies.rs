@@ -7,12 +7,15 @@
 use std::ops::ControlFlow;
 
 use chordata_protocol::{Key, Record};
-use chordata_rpc::service::{CopiesOptions, CopiesPage, Error, Held, KeyCopy, ValueHash};
+use chordata_rpc::service::{
+    CopiesOptions, CopiesPage, Error, Held, KeyCopy, RecordsOptions, RecordsPage, ValueHash,
+};
 use chordata_store::{Engine, Snapshot, StoreError, Visitor};
 
 use crate::chain::marks::no_mark;
 use crate::node::Node;
 use crate::peers::ANSWER_BYTES_MAX;
+use crate::service::has_ended;
 
 /// Keys in one page, at most.
 const PAGE_MAX: usize = 10_000;
@@ -23,7 +26,8 @@ const ROW_BYTES: usize = 64;
 
 fn held(record: &Record) -> Held {
     let bytes = record.value.len() as u64;
-    Held::Value { version: record.version, hash: ValueHash::of(&record.value), bytes }
+    let (version, expires) = (record.version, record.expires);
+    Held::Value { version, hash: ValueHash::of(&record.value), bytes, expires }
 }
 
 /// Keys of a range with what is there: as many as one page takes. Are there more?
@@ -39,7 +43,9 @@ fn rows(
     let (mut rows, mut bytes, mut hashed, mut more) = (Vec::new(), 0, 0, false);
     loop {
         let visit: Visitor<'_> = &mut |item| {
-            let Some(value) = item.value else { return ControlFlow::Continue(()) };
+            let Some(value) = item.value.filter(|_| !has_ended(&item, options.ended_by)) else {
+                return ControlFlow::Continue(());
+            };
             bytes += item.key.size() + ROW_BYTES;
             hashed += value.len();
             let is_full = rows.len() >= limit || bytes > ANSWER_BYTES_MAX || hashed > HASHED_BYTES_MAX;
@@ -48,7 +54,8 @@ fn rows(
                 return ControlFlow::Break(());
             }
             let (hash, bytes) = (ValueHash::of(value), value.len() as u64);
-            rows.push((item.key.to_key(), Held::Value { version: item.version, hash, bytes }));
+            let (version, expires) = (item.version, item.expires);
+            rows.push((item.key.to_key(), Held::Value { version, hash, bytes, expires }));
             ControlFlow::Continue(())
         };
         let scanned = match snapshot {
@@ -69,13 +76,70 @@ fn rows(
     }
 }
 
+/// The records of a range: as many as one page takes.
+fn records(
+    engine: &dyn Engine,
+    node: &Node,
+    options: &RecordsOptions,
+    snapshot: Option<&Snapshot>,
+) -> Result<RecordsPage, StoreError> {
+    let limit = (options.limit as usize).clamp(1, PAGE_MAX);
+    let after = options.after.clone().map(|key| (key.id(node.space()), key));
+    // In eventual mode what has ended is a tombstone.
+    let ended_by = node.is_eventual().then(crate::wall::now);
+    let (mut records, mut bytes, mut more) = (Vec::new(), 0, false);
+    let visit: Visitor<'_> = &mut |item| {
+        let Some(value) = item.value.filter(|_| !has_ended(&item, ended_by)) else {
+            return ControlFlow::Continue(());
+        };
+        bytes += item.key.size() + value.len() + ROW_BYTES;
+        if !records.is_empty() && (records.len() >= limit || bytes > ANSWER_BYTES_MAX) {
+            more = true;
+            return ControlFlow::Break(());
+        }
+        records.push((
+            item.key.to_key(),
+            Record { version: item.version, value: value.into(), expires: item.expires },
+        ));
+        ControlFlow::Continue(())
+    };
+    let scanned = match snapshot {
+        Some(snapshot) => engine.scan_snapshot(snapshot, options.range, after.as_ref(), visit),
+        None => engine.scan(options.range, after.as_ref(), visit),
+    };
+    match scanned {
+        Ok(()) => Ok(RecordsPage { records, more }),
+        // What is in front of it can be had here; whoever asks for the rest is told.
+        Err(StoreError::Damaged { .. }) if !records.is_empty() => Ok(RecordsPage { records, more: true }),
+        Err(error) => Err(error),
+    }
+}
+
 impl Node {
+    /// Some of the records that this node has.
+    pub(crate) fn records_page(&self, options: &RecordsOptions) -> Result<RecordsPage, Error> {
+        let page = self.with_chain(|chain, engine| {
+            let snapshot = options.mark.map(|mark| chain.marks.of(mark).ok_or_else(no_mark)).transpose()?;
+            Ok::<_, Error>(records(engine, self, options, snapshot.as_deref()))
+        });
+        let page = page.transpose()?;
+        if page.is_none() && options.mark.is_some() {
+            return Err(no_mark());
+        }
+        let page = page.unwrap_or_else(|| self.inspect(|_, engine| records(engine, self, options, None)));
+        page.map_err(|error| self.store_failed(&error))
+    }
+
     /// What this node has of a key.
     pub(crate) fn copy_of(&self, key: &Key) -> Result<KeyCopy, Error> {
         key.check(self.space())?;
         let (id, now) = (key.id(self.space()), self.now());
+        // In eventual mode what has ended is a tombstone.
+        let ended_by = self.is_eventual().then(crate::wall::now);
+        let is_there =
+            |record: &Record| record.expires.is_none_or(|expires| ended_by.is_none_or(|by| expires > by));
         let read = |engine: &dyn Engine| match engine.get(id, key) {
-            Ok(record) => Ok(record.as_ref().map_or(Held::Nothing, held)),
+            Ok(record) => Ok(record.filter(is_there).as_ref().map_or(Held::Nothing, held)),
             Err(StoreError::Damaged { .. }) => Ok(Held::Damaged),
             Err(error) => Err(error),
         };

@@ -6,12 +6,14 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use chordata_protocol::merkle::{Digest, record_hash};
+use chordata_protocol::Key;
+use chordata_protocol::merkle::{Digest, RecordHash, record_hash};
 use chordata_rpc::service::{DigestOptions, DigestPage, Error};
-use chordata_store::{Engine, Position, Snapshot, StoreError};
+use chordata_store::{Engine, Item, Position, Snapshot, StoreError};
 
 use crate::chain::marks::no_mark;
 use crate::node::Node;
+use crate::service::has_ended;
 
 /// What is hashed without letting others in: about a millisecond.
 const STEP_BYTES: usize = 1024 * 1024;
@@ -21,6 +23,17 @@ const STEP_RECORDS: usize = 2000;
 const ANSWER_WITHIN: Duration = Duration::from_millis(500);
 /// Why a digest is refused.
 const NEEDS_MARK: &str = "only in eventual mode is a digest taken of a store as it is: elsewhere mark the log first, and name the mark";
+
+/// The hash of a value, and of the moment at which it ends.
+fn hash(key: &Key, item: &Item<'_>, value: &[u8]) -> RecordHash {
+    match item.expires {
+        None => record_hash(key, item.version, Some(value)),
+        Some(expires) => {
+            let parts = [value, &expires.as_millis().to_be_bytes()].concat();
+            record_hash(key, item.version, Some(&parts))
+        }
+    }
+}
 
 /// How far the reading of a range has come.
 #[derive(Default)]
@@ -46,8 +59,8 @@ impl Sum {
                 return ControlFlow::Break(());
             }
             let (id, key) = item.position();
-            if let Some(value) = item.value {
-                digest.insert(record_hash(&key, item.version, Some(value)));
+            if let Some(value) = item.value.filter(|_| !has_ended(&item, options.ended_by)) {
+                digest.insert(hash(&key, &item, value));
                 bytes += value.len();
             }
             bytes += key.size();

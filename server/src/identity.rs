@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 
 /// The layout of these files.
 const FORMAT: u32 = 1;
+/// While this is there, all else is being erased.
+const LEFT: &str = "identity.left";
 
 /// Who a node is.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -99,7 +101,13 @@ impl DataDirectory {
         let lock = path.join("lock");
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(lock).map_err(failed)?;
         match lock.try_lock() {
-            Ok(()) => Ok(DataDirectory { path: path.to_owned(), _lock: lock }),
+            Ok(()) => {
+                let directory = DataDirectory { path: path.to_owned(), _lock: lock };
+                if path.join(LEFT).exists() {
+                    directory.forget()?;
+                }
+                Ok(directory)
+            }
             Err(std::fs::TryLockError::WouldBlock) => Err(DataError::Locked(path.to_owned())),
             Err(std::fs::TryLockError::Error(error)) => Err(failed(error)),
         }
@@ -189,30 +197,33 @@ impl DataDirectory {
         self.replace("known.toml", &KnownFile { known })
     }
 
-    /// Forgets who the node was: it has left the ring for good.
+    /// Forgets who the node was: it has left the ring for good. Once begun, it is ended when the directory is opened again,
+    /// if this process does not get so far: nobody finds an identity without its keys, or keys without their identity.
     ///
     /// # Errors
     /// When the file system refuses.
     pub fn forget(&self) -> Result<(), DataError> {
-        // What is kept under an id that is gone is of no use to anybody; the id goes last.
-        for name in ["store", "raft"] {
-            let left = self.path.join(format!("{name}.left"));
-            match std::fs::rename(self.path.join(name), &left).and_then(|()| std::fs::remove_dir_all(&left)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(DataError::Io(left, error));
+        let erase = || -> io::Result<()> {
+            match std::fs::rename(self.path.join("identity.toml"), self.path.join(LEFT)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    // What is kept under no identity is of no use to anybody either.
+                    File::create(self.path.join(LEFT))?.sync_all()?;
                 }
-                Ok(()) | Err(_) => {}
+                renamed => renamed?,
             }
-        }
-        for name in ["known.toml", "identity.toml"] {
-            match std::fs::remove_file(self.path.join(name)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(DataError::Io(self.path.clone(), error));
-                }
-                Ok(()) | Err(_) => {}
+            self.sync()?;
+            for name in ["store", "raft"] {
+                let left = self.path.join(format!("{name}.left"));
+                absent_is_fine(std::fs::remove_dir_all(&left))?;
+                absent_is_fine(std::fs::rename(self.path.join(name), &left))?;
+                absent_is_fine(std::fs::remove_dir_all(&left))?;
             }
-        }
-        self.sync().map_err(|error| DataError::Io(self.path.clone(), error))
+            absent_is_fine(std::fs::remove_file(self.path.join("known.toml")))?;
+            self.sync()?;
+            absent_is_fine(std::fs::remove_file(self.path.join(LEFT)))?;
+            self.sync()
+        };
+        erase().map_err(|error| DataError::Io(self.path.clone(), error))
     }
 
     /// Where the keys are.
@@ -265,6 +276,13 @@ impl DataDirectory {
     }
 }
 
+fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -293,6 +311,22 @@ mod tests {
         assert_eq!(directory.known(Space::default()).unwrap(), peers);
         directory.forget().unwrap();
         assert_eq!(directory.identity().unwrap(), None);
+    }
+
+    #[test]
+    fn an_erasure_that_was_begun_is_ended_by_the_next_process() {
+        let place = tempfile::tempdir().unwrap();
+        let directory = DataDirectory::open(place.path()).unwrap();
+        directory.save_identity(&identity()).unwrap();
+        std::fs::write(directory.store().unwrap().join("keys"), "k").unwrap();
+        // A crash right after the first step: there is no identity any more, and the keys are still there.
+        std::fs::rename(place.path().join("identity.toml"), place.path().join(LEFT)).unwrap();
+        drop(directory);
+        let directory = DataDirectory::open(place.path()).unwrap();
+        assert_eq!(directory.identity().unwrap(), None);
+        let names: Vec<_> =
+            std::fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["lock"]);
     }
 
     #[test]

@@ -16,24 +16,32 @@
 //! [`eventual`]; or neither, and the ring hands the only copy over.
 
 pub mod agent;
+mod announce;
 mod any;
 pub mod chain;
 pub mod command;
 mod copies;
 mod digests;
 pub mod eventual;
+pub mod http;
 pub mod identity;
 pub mod logging;
 mod many;
 pub mod node;
 mod peers;
+mod reception;
 mod routing;
 mod service;
 pub mod settings;
+mod single;
+pub mod standby;
 pub mod start;
+mod tables;
 mod trace;
 mod walks;
+mod wall;
 
 pub use node::Node;
 pub use settings::Settings;
+pub use standby::Seat;
 pub use start::{StartError, Started, start};

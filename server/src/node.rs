@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use chordata_protocol::ring::{Admit, Caller, Change, Effect, Event, Ring, Timer};
@@ -33,7 +33,7 @@ const CHANGES_KEPT: usize = 1024;
 /// A node, shared by all its connections and timers. Clones are the same node.
 #[derive(Clone)]
 pub struct Node {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// Somebody waits for a node to depart.
@@ -47,7 +47,7 @@ impl Drop for Departs {
     }
 }
 
-struct Shared {
+pub(crate) struct Shared {
     space: Space,
     me: Peer,
     cluster: ClusterSettings,
@@ -66,6 +66,8 @@ struct Shared {
     /// Counts changes of what this node serves.
     serving: watch::Sender<u64>,
     changes: broadcast::Sender<Change>,
+    /// Where this process answers HTTP.
+    http: OnceLock<String>,
     pub(crate) renumbering: crate::walks::Shared<chordata_rpc::service::Numbering>,
     pub(crate) refreshing: crate::walks::Shared<chordata_rpc::service::FingerRefresh>,
 }
@@ -104,7 +106,8 @@ impl Node {
             Parts::Chain(parts) => (Some(Chain::new(*parts, ring.me())), None),
             Parts::Eventual(parts) => (None, Some(Eventual::new(*parts))),
         };
-        Node {
+        let is_single = chain.is_none() && eventual.is_none();
+        let node = Node {
             shared: Arc::new(Shared {
                 space: settings.space,
                 me: ring.me().clone(),
@@ -128,10 +131,15 @@ impl Node {
                 departs: AtomicUsize::new(0),
                 serving: watch::Sender::new(0),
                 changes: broadcast::Sender::new(CHANGES_KEPT),
+                http: OnceLock::new(),
                 renumbering: crate::walks::Shared::default(),
                 refreshing: crate::walks::Shared::default(),
             }),
+        };
+        if is_single {
+            crate::single::end_values(Arc::downgrade(&node.shared));
         }
+        node
     }
 
     // Getters.
@@ -154,6 +162,16 @@ impl Node {
     /// How long since it started.
     pub fn uptime(&self) -> Duration {
         self.shared.started.elapsed()
+    }
+
+    /// This process answers HTTP there: its status says so from now on.
+    pub fn answers_http_at(&self, address: String) {
+        // Once is enough: it stays there.
+        let _ = self.shared.http.set(address);
+    }
+
+    pub(crate) fn http_address(&self) -> Option<String> {
+        self.shared.http.get().cloned()
     }
 
     pub(crate) fn hop_limit(&self) -> u32 {
@@ -249,6 +267,15 @@ impl Node {
         let mut inner = self.shared.inner.lock();
         let Inner { engine, eventual, stopped, .. } = &mut *inner;
         eventual.as_mut().filter(|_| !*stopped).map(|eventual| act(eventual, &mut **engine))
+    }
+
+    // Single copies.
+
+    /// Does something with the ring and the engine, under the lock. None: the node has stopped.
+    pub(crate) fn with_ring<T>(&self, act: impl FnOnce(&mut Ring, &mut dyn Engine) -> T) -> Option<T> {
+        let mut inner = self.shared.inner.lock();
+        let Inner { ring, engine, stopped, .. } = &mut *inner;
+        (!*stopped).then(|| act(ring, &mut **engine))
     }
 
     // Chains.
@@ -604,9 +631,7 @@ impl Node {
         options: &Options,
     ) -> Result<Placed<Outcome>, Error> {
         key.check(self.shared.space)?;
-        if let Some(value) = operation.value() {
-            value.check()?;
-        }
+        operation.check()?;
         self.apply_at(key.id(self.shared.space), key, operation, options).await
     }
 
@@ -629,7 +654,8 @@ impl Node {
             let outcome = ring.decide(key, operation, current);
             match (outcome, operation.value()) {
                 (Outcome::Written(version), Some(value)) => {
-                    let record = Record { version, value: value.clone() };
+                    let expires = operation.ttl().map(|ttl| crate::wall::now() + ttl);
+                    let record = Record { version, value: value.clone(), expires };
                     engine.apply(vec![Write::Put(id, key.clone(), record)])?;
                 }
                 (Outcome::Deleted(Some(_)), _) => {

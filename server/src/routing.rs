@@ -179,9 +179,7 @@ impl Node {
         number: u128,
     ) -> Result<Answer<Outcome>, Error> {
         key.check(self.space())?;
-        if let Some(value) = operation.value() {
-            value.check()?;
-        }
+        operation.check()?;
         let id = key.id(self.space());
         let policy = match options.route {
             Route::Direct => None,

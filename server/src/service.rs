@@ -1,21 +1,21 @@
 //! The service for clients.
 
 use std::ops::ControlFlow;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chordata_protocol::message::Found;
 use chordata_protocol::procedure::admit::{Admit, NotAdmitted};
 use chordata_protocol::ring::{Change, Event};
 use chordata_protocol::{
-    BadInput, Consistency, Id, Key, Membership, Operation, Outcome, Peer, Placement, Policy, Range, Record,
-    Request, Response, Space, StoreId, Value, Version,
+    BadInput, Consistency, Id, Key, Membership, Moment, Operation, Outcome, Peer, Placement, Policy, Range,
+    Record, Request, Response, Space, StoreId, Value, Version,
 };
 use chordata_rpc::service::{
     Admission, Answer, Chordata, ConnInfo, CopiesOptions, CopiesPage, DigestOptions, DigestPage, Error,
     FingerRefresh, FingerRow, Joiner, KeyCopy, Level, MarkName, Marked, Numbered, Numbering, Options, Page,
-    ScanOptions, Status, Trip,
+    RecordsOptions, RecordsPage, ScanOptions, Status, Trip,
 };
-use chordata_store::{Engine, KeyRef, StoreError};
+use chordata_store::{Engine, Item, KeyRef, StoreError};
 use tarpc::context::Context;
 
 use crate::node::Node;
@@ -24,6 +24,10 @@ use crate::trace;
 
 /// Keys in one page, at most.
 const PAGE_MAX: usize = 10_000;
+/// Bytes of values that are passed by in one look at the engine: one on disk reads and checks them all.
+const PASSED_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// How long a page is looked for whose keys are rare.
+const SCAN_WITHIN: Duration = Duration::from_millis(500);
 /// How long a node that chains count on no more tries to leave the ring in order, and the pause between.
 const LEAVE_RING_WITHIN: Duration = Duration::from_secs(10);
 const LEAVE_RING_PAUSE: Duration = Duration::from_millis(100);
@@ -37,7 +41,7 @@ impl Chordata for Node {
         options: Options,
     ) -> Result<Answer<Outcome>, Error> {
         let number = trace::request_of(&context);
-        self.apply_routed("put", key, Operation::Put(value), options, number).await
+        self.apply_routed("put", key, Operation::Put { value, ttl: options.ttl }, options, number).await
     }
 
     async fn get(
@@ -134,7 +138,7 @@ impl Chordata for Node {
         value: Option<Value>,
         options: Options,
     ) -> Result<Answer<Outcome>, Error> {
-        let operation = Operation::CompareAndSwap { expected, value };
+        let operation = Operation::CompareAndSwap { expected, value, ttl: options.ttl };
         self.apply_routed("compare_and_swap", key, operation, options, trace::request_of(&context)).await
     }
 
@@ -144,7 +148,10 @@ impl Chordata for Node {
         entries: Vec<(Key, Value)>,
         options: Options,
     ) -> Vec<Result<Outcome, Error>> {
-        let items = entries.into_iter().map(|(key, value)| (key, Operation::Put(value))).collect();
+        let items = entries
+            .into_iter()
+            .map(|(key, value)| (key, Operation::Put { value, ttl: options.ttl }))
+            .collect();
         self.apply_each(items, options, trace::request_of(&context)).await
     }
 
@@ -171,17 +178,18 @@ impl Chordata for Node {
         answers
     }
 
-    async fn scan(self, _: Context, options: ScanOptions) -> Result<Page, Error> {
+    async fn scan(self, _: Context, mut options: ScanOptions) -> Result<Page, Error> {
         self.must_be_member()?;
-        let space = self.space();
-        if let Some(page) = self.chain_page(&options) {
-            return page;
+        let deadline = Instant::now() + SCAN_WITHIN;
+        loop {
+            let page = self.scan_on(&options)?;
+            if !page.entries.is_empty() || !page.more || Instant::now() >= deadline {
+                return Ok(page);
+            }
+            // Nothing of what was passed by was wanted. Others are let in before it goes on.
+            options.after.clone_from(&page.after);
+            tokio::task::yield_now().await;
         }
-        let page = self.inspect(|ring, engine| match ring.serving() {
-            Some(range) => page(engine, range, &options, options.after.clone(), space),
-            None => Ok(Page { entries: Vec::new(), more: false, range: None }),
-        });
-        page.map_err(|error| self.store_failed(&error))
     }
 
     async fn find(self, context: Context, target: Id, policy: Policy) -> Result<Found, Error> {
@@ -278,6 +286,10 @@ impl Chordata for Node {
         self.copies_page(&options)
     }
 
+    async fn records(self, _: Context, options: RecordsOptions) -> Result<RecordsPage, Error> {
+        self.records_page(&options)
+    }
+
     async fn mark(self, _: Context, mark: MarkName) -> Result<Marked, Error> {
         self.must_have_chains()?;
         self.chain_mark(mark).await
@@ -298,6 +310,26 @@ impl Chordata for Node {
 }
 
 impl Node {
+    /// Some of the keys that this node serves, as many as one look at the engine takes.
+    fn scan_on(&self, options: &ScanOptions) -> Result<Page, Error> {
+        if let Some(page) = self.chain_page(options) {
+            return page;
+        }
+        let space = self.space();
+        // In eventual mode what has ended is a tombstone.
+        let ended_by = self.is_eventual().then(crate::wall::now);
+        let range_page = |engine: &dyn Engine, range| {
+            page(engine, range, options, options.after.clone(), space, ended_by).map(Some)
+        };
+        let page = self.inspect(|ring, engine| match (ring.serving(), options.range) {
+            (serving, Some(wanted)) if !serving.is_some_and(|range| range.covers(&wanted, space)) => Ok(None),
+            (Some(_), Some(wanted)) => range_page(engine, wanted),
+            (Some(range), None) => range_page(engine, range),
+            (None, _) => Ok(Some(Page { entries: Vec::new(), more: false, after: None, range: None })),
+        });
+        page.map_err(|error| self.store_failed(&error))?.ok_or_else(|| Error::NotOwner(Vec::new()))
+    }
+
     /// Leaves the ring: its neighbours take over what it owns.
     pub(crate) async fn leave_ring(&self) -> Result<(), Error> {
         let mut changes = self.watch();
@@ -355,6 +387,7 @@ impl Node {
                 silent: ring.known().silent_peers().collect(),
                 chain,
                 eventual,
+                http: self.http_address(),
             }
         })
     }
@@ -406,34 +439,51 @@ fn conn_info(membership: &Membership) -> Vec<ConnInfo> {
         .collect()
 }
 
-/// Some of the keys of a range: at most a frame of them.
+/// Does it end by itself up to that moment?
+pub(crate) fn has_ended(item: &Item<'_>, ended_by: Option<Moment>) -> bool {
+    matches!((item.expires, ended_by), (Some(expires), Some(by)) if expires <= by)
+}
+
+/// Some of the keys of a range: at most a frame of them, without those that end by themselves up to `ended_by`.
 pub(crate) fn page(
     engine: &dyn Engine,
     range: Range,
     options: &ScanOptions,
     after: Option<Key>,
     space: Space,
+    ended_by: Option<Moment>,
 ) -> Result<Page, StoreError> {
     let limit = (options.limit as usize).clamp(1, PAGE_MAX);
     let after = after.map(|key| (key.id(space), key));
-    let (mut entries, mut bytes, mut more) = (Vec::new(), 0, false);
+    let (mut entries, mut bytes, mut passed) = (Vec::new(), 0, 0);
+    let (mut last, mut stopped) = (None, None);
     engine.scan(range, after.as_ref(), &mut |item| {
-        let Some(value) = item.value else { return ControlFlow::Continue(()) };
+        let Some(value) = item.value.filter(|_| !has_ended(&item, ended_by)) else {
+            return ControlFlow::Continue(());
+        };
+        if passed > PASSED_BYTES_MAX {
+            stopped = last.take();
+            return ControlFlow::Break(());
+        }
         let matches = match item.key {
             KeyRef::Bytes(bytes) => bytes.starts_with(&options.prefix),
             KeyRef::Literal(_) => options.prefix.is_empty(),
         };
+        passed += value.len();
         if !matches {
+            // Long values are few, so these keys are not copied often.
+            last = (passed > PASSED_BYTES_MAX).then(|| item.key.to_key());
             return ControlFlow::Continue(());
         }
         bytes += item.key.size() + 64 + if options.values { value.len() } else { 0 };
         if entries.len() == limit || (bytes > ANSWER_BYTES_MAX && !entries.is_empty()) {
-            more = true;
+            stopped = entries.last().map(|(key, ..): &(Key, _, _)| key.clone());
             return ControlFlow::Break(());
         }
         let value = options.values.then(|| Value::from(value));
         entries.push((item.key.to_key(), item.version, value));
+        last = (passed > PASSED_BYTES_MAX).then(|| item.key.to_key());
         ControlFlow::Continue(())
     })?;
-    Ok(Page { entries, more, range: Some(range) })
+    Ok(Page { entries, more: stopped.is_some(), after: stopped, range: Some(range) })
 }

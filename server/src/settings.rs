@@ -13,6 +13,9 @@ use chordata_rpc::service::ClusterId;
 use chordata_rpc::{Limits, Secret};
 use serde::{Deserialize, Serialize};
 
+use crate::http::settings::HTTP_CONNECTIONS_MAX;
+pub use crate::http::settings::{HTTP_PORTS, HttpListen, HttpSettings, Token};
+
 /// The port of the RPC services.
 pub const PORT_DEFAULT: u16 = 18861;
 
@@ -88,6 +91,18 @@ pub struct Settings {
     #[arg(long, env = "CHORDATA_BOOTSTRAP", num_args = 0..=1, default_missing_value = "true")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bootstrap: Option<bool>,
+    /// Be up, but in no ring, until told to enter one; when its part in a ring is over, wait for the next
+    #[arg(long, env = "CHORDATA_STANDBY", num_args = 0..=1, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub standby: Option<bool>,
+    /// The manager that this server makes itself known to, under its --name; goes with --standby
+    #[arg(long, env = "CHORDATA_MANAGER", value_name = "HOST:PORT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub manager: Option<String>,
+    /// Where tables are that a manager has this server load: details-YYYY.csv [default: data/storm]
+    #[arg(long, env = "CHORDATA_DHT_DATA", value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dht_data: Option<PathBuf>,
     /// A fixed place on the ring: decimal, or 0x and hexadecimal digits
     #[arg(long, env = "CHORDATA_ID")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -170,6 +185,15 @@ pub struct Settings {
     #[arg(long, env = "CHORDATA_IN_FLIGHT_MAX")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub in_flight_max: Option<usize>,
+    /// Answer HTTP too: IP, IP:PORT or PORT. Without a port the first free one from 5000 up. Other addresses than this
+    /// machine's own need --http-token-file [default: 127.0.0.1 and 5000 or the next free port, if --http is given]
+    #[arg(long, env = "CHORDATA_HTTP", value_name = "IP[:PORT]", num_args = 0..=1, default_missing_value = "127.0.0.1")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http: Option<String>,
+    /// File with the token that HTTP requests must bring (Authorization: Bearer TOKEN): at least 16 characters
+    #[arg(long, env = "CHORDATA_HTTP_TOKEN_FILE", value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http_token_file: Option<PathBuf>,
     /// What to log: error, warn, info, debug, trace, or a filter such as info,chordata_server=debug [default: info]
     #[arg(long, env = "CHORDATA_LOG", value_name = "FILTER")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -205,6 +229,12 @@ pub enum SettingsError {
          --insecure if the network is trusted"
     )]
     NeedsSecret(IpAddr),
+    /// Anybody could read and write through HTTP.
+    #[error(
+        "answering HTTP on {0} without a token would let anybody read and write: give a --http-token-file, or leave the \
+         address away to answer on 127.0.0.1 only"
+    )]
+    NeedsToken(IpAddr),
     /// The node would be reached at no address.
     #[error("listening on {0} needs --advertise HOST: the address at which the other nodes reach this one")]
     NeedsAdvertise(SocketAddr),
@@ -222,7 +252,13 @@ impl Settings {
             .map_err(|error| SettingsError::Malformed(path.to_owned(), error.to_string()))?;
         // Paths in the file are relative to it.
         let base = path.parent().unwrap_or(Path::new(""));
-        for file in [&mut settings.data, &mut settings.secret_file].into_iter().flatten() {
+        let files = [
+            &mut settings.data,
+            &mut settings.secret_file,
+            &mut settings.http_token_file,
+            &mut settings.dht_data,
+        ];
+        for file in files.into_iter().flatten() {
             *file = base.join(&*file);
         }
         Ok(settings)
@@ -277,8 +313,10 @@ impl Settings {
                 return Err(impossible(setting, "0", "a server that takes nothing serves nobody"));
             }
         }
+        let manager = self.manager()?;
         let join_timeout = self.join_timeout.unwrap_or(60.0);
         let (replication, lease) = (self.replication()?, self.lease()?);
+        let http = self.http_settings()?;
         Ok(Resolved {
             replication,
             lease,
@@ -288,6 +326,7 @@ impl Settings {
             join_timeout: Duration::try_from_secs_f64(join_timeout)
                 .map_err(|error| impossible("join_timeout", &join_timeout.to_string(), &error.to_string()))?,
             bootstrap: self.bootstrap.unwrap_or(false),
+            standby: self.standby.unwrap_or(false),
             displaced: false,
             placement: match (id, self.placement) {
                 (Some(id), _) => Placement::Fixed(id),
@@ -296,12 +335,38 @@ impl Settings {
             },
             id,
             name: self.name,
+            manager,
+            tables: self.dht_data.unwrap_or_else(|| PathBuf::from(crate::tables::DIRECTORY_DEFAULT)),
             data: self.data,
             cluster,
             secret,
             ring,
             limits,
+            http,
         })
+    }
+
+    fn http_settings(&self) -> Result<Option<HttpSettings>, SettingsError> {
+        let token = match &self.http_token_file {
+            None => None,
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|error| SettingsError::Unreadable(path.clone(), error))?;
+                let token = Token::new(&text)
+                    .map_err(|reason| impossible("http_token_file", &path.display().to_string(), &reason))?;
+                Some(token)
+            }
+        };
+        let Some(text) = &self.http else { return Ok(None) };
+        let listen = HttpListen::parse(text).map_err(|reason| impossible("http", text, &reason))?;
+        if !listen.ip.is_loopback() && token.is_none() {
+            return Err(SettingsError::NeedsToken(listen.ip));
+        }
+        Ok(Some(HttpSettings {
+            listen,
+            token,
+            connections_max: self.connections_max.unwrap_or(HTTP_CONNECTIONS_MAX),
+        }))
     }
 
     fn listen_address(&self) -> Result<SocketAddr, SettingsError> {
@@ -336,6 +401,20 @@ impl Settings {
         let secret = Secret::new(&text)
             .map_err(|error| impossible("secret_file", &path.display().to_string(), &error.to_string()))?;
         Ok(Some(secret))
+    }
+
+    fn manager(&self) -> Result<Option<Address>, SettingsError> {
+        let Some(text) = &self.manager else { return Ok(None) };
+        if self.standby != Some(true) {
+            return Err(impossible("manager", text, "only servers with --standby are for a manager"));
+        }
+        if self.name.is_none() {
+            return Err(impossible("manager", text, "say under which --name this server is to be known"));
+        }
+        if !text.contains(':') {
+            return Err(impossible("manager", text, "write HOST:PORT"));
+        }
+        with_port(text).map(Some)
     }
 
     fn replication(&self) -> Result<Option<Replication>, SettingsError> {
@@ -441,6 +520,8 @@ pub struct Resolved {
     pub join_timeout: Duration,
     /// Start a ring if it has never been in one, whatever `join` says.
     pub bootstrap: bool,
+    /// Be in no ring until it is told to enter one, and again when its part in that is over.
+    pub standby: bool,
     /// Its place is another node's: it asks for a new one, although it has been in the ring before.
     pub displaced: bool,
     /// Which place it wants.
@@ -449,6 +530,10 @@ pub struct Resolved {
     pub id: Option<Id>,
     /// For logs.
     pub name: Option<String>,
+    /// Whom it makes itself known to.
+    pub manager: Option<Address>,
+    /// Where tables are.
+    pub tables: PathBuf,
     /// Where identity is kept.
     pub data: Option<PathBuf>,
     /// Which cluster it must be.
@@ -463,6 +548,8 @@ pub struct Resolved {
     pub ring: RingSettings,
     /// Of the RPC server.
     pub limits: Limits,
+    /// The HTTP front end; none: there is none.
+    pub http: Option<HttpSettings>,
 }
 
 impl Resolved {
@@ -506,6 +593,8 @@ mod tests {
         };
         assert!(says("listen = \"0.0.0.0\"").contains("--insecure"));
         assert!(says("listen = \"0.0.0.0\"\ninsecure = true").contains("--advertise"));
+        assert!(says("manager = \"h:1\"").contains("--standby"));
+        assert!(says("manager = \"h:1\"\nstandby = true").contains("--name"));
         assert!(says("bits = 2").contains("3 to 160 bits"));
         assert!(says("id = \"0x10\"\nbits = 4").contains("outside a ring of 4 bits"));
         assert!(says("listen = \"127.0.0.1:5\"\nport = 6").contains("one place"));

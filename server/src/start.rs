@@ -6,6 +6,9 @@
 //! | no | yes | asks again and again for `join_timeout`, then gives up: never a second ring by silence |
 //! | yes | whom it knows answers | comes back under its id |
 //! | yes | nobody answers for a moment | is its ring's only node until others come back: they were one ring, and will be |
+//!
+//! [`Ground`] is what a process has whether or not it is in a ring; [`begin`] makes a node on it. [`start`] does both,
+//! for a node that lives as long as its process.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,10 +18,12 @@ use chordata_consensus::{NodeId, Settings as GroupSettings, Storage};
 use chordata_protocol::chain::{Incarnation, StoreId, View};
 use chordata_protocol::ring::{Change, Event, Ring, RingSettings};
 use chordata_protocol::{Address, Consistency, Durability, Id, Peer, Placement, Space};
-use chordata_rpc::kind::{ForClients, ForRing};
-use chordata_rpc::net::{self, Listener};
+use chordata_rpc::kind::{ForClients, ForRing, ForStandby};
+use chordata_rpc::net;
+use chordata_rpc::preamble::Service;
 use chordata_rpc::service::Ring as RingService;
 use chordata_rpc::service::{Admission, Briefing, Chordata, ClusterId, ClusterSettings, Error, Joiner};
+use chordata_rpc::standby::Standby;
 use chordata_rpc::{CallFailure, Credentials, Handlers, Net, Pool, PoolSettings, Session};
 use chordata_store::group::Mode;
 use chordata_store::{DiskEngine, DiskSettings, Engine, MemoryEngine, RealFiles};
@@ -33,7 +38,9 @@ use crate::chain::{self, Agreement, Group, Machine};
 use crate::eventual;
 use crate::identity::{DataDirectory, DataError, Identity};
 use crate::node::{Node, Parts};
+use crate::reception::Reception;
 use crate::settings::{Resolved, SettingsError};
+use crate::standby::Seat;
 
 /// How long a node that was in a ring looks for others of it before it goes on alone.
 const RETURN_PATIENCE: Duration = Duration::from_secs(2);
@@ -69,6 +76,9 @@ pub enum StartError {
     /// The ring does not take this node.
     #[error("{0}")]
     NotAdmitted(String),
+    /// Nothing: it was told to give up.
+    #[error("it was told to leave before it was in the ring")]
+    Cancelled,
     /// The operating system gives no randomness.
     #[error("the operating system gives no random bits: {0}")]
     Random(String),
@@ -84,6 +94,7 @@ impl StartError {
             | StartError::Store(_)
             | StartError::Listen(_)
             | StartError::NotAdmitted(_)
+            | StartError::Cancelled
             | StartError::Random(_) => 1,
         }
     }
@@ -106,14 +117,36 @@ pub enum Ending {
     Removed,
 }
 
+impl std::fmt::Display for Ending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Ending::Departed => f.write_str("departed: its keys are with others"),
+            Ending::Displaced => f.write_str("another node has this one's place"),
+            Ending::Double(peer) => write!(
+                f,
+                "{peer} has the same store: a data directory was copied. Only one of the two may run: start the other one \
+                 with an empty directory"
+            ),
+            Ending::Forgotten => f.write_str(
+                "this store was forgotten by its cluster and may not come back: to join as a new node, start with an \
+                 empty data directory",
+            ),
+            Ending::Removed => f.write_str(
+                "this node is no member of its cluster any more: it was told to depart, or the cluster was rebuilt without \
+                 it. To join as a new node, start with an empty data directory",
+            ),
+        }
+    }
+}
+
 /// A running node.
 pub struct Started {
     /// The node.
     pub node: Node,
     /// Where it listens.
     pub listening: SocketAddr,
+    ground: Arc<Ground>,
     stop: watch::Sender<bool>,
-    server: JoinHandle<()>,
     keeper: JoinHandle<()>,
 }
 
@@ -151,12 +184,18 @@ impl Started {
 
     /// Stops the process's part: timers, connections, writing. The node stays a member of the ring.
     pub async fn stop(self) {
+        let ground = self.ground.clone();
+        self.end().await;
+        ground.reception.close().await;
+    }
+
+    /// The same, but the port stays open: whoever comes waits until somebody else answers there.
+    pub(crate) async fn end(self) {
         self.node.sync().await;
         let group = self.node.own_group();
         self.node.stop();
         self.stop.send_replace(true);
         // A task that panicked has nothing more to do either.
-        let _ = self.server.await;
         let _ = self.keeper.await;
         if let Some(group) = group {
             group.shutdown().await;
@@ -166,16 +205,47 @@ impl Started {
     }
 }
 
+/// Who answers while there is a node. What is said to it ends with it; what is said to the process does not.
 #[derive(Clone)]
-struct Door(Node);
+struct Door {
+    node: Node,
+    stopped: watch::Receiver<bool>,
+    seat: Option<Seat>,
+}
+
+impl Door {
+    async fn until_stopped(session: impl Future<Output = ()>, mut stopped: watch::Receiver<bool>) {
+        tokio::select! {
+            () = session => {}
+            // An error: whoever could stop it is gone.
+            _ = stopped.wait_for(|stopped| *stopped) => {}
+        }
+    }
+}
 
 impl Handlers for Door {
     fn chordata(&self, session: Session<ForClients>) -> BoxFuture<'static, ()> {
-        Box::pin(session.run(Chordata::serve(self.0.clone())))
+        let session = session.run(Chordata::serve(self.node.clone()));
+        Box::pin(Door::until_stopped(session, self.stopped.clone()))
     }
 
     fn ring(&self, session: Session<ForRing>) -> BoxFuture<'static, ()> {
-        Box::pin(session.run(RingService::serve(self.0.clone())))
+        let session = session.run(RingService::serve(self.node.clone()));
+        Box::pin(Door::until_stopped(session, self.stopped.clone()))
+    }
+
+    fn standby(&self, session: Session<ForStandby>) -> BoxFuture<'static, ()> {
+        match &self.seat {
+            Some(seat) => Box::pin(session.run(Standby::serve(seat.clone()))),
+            None => Box::pin(async move { drop(session) }),
+        }
+    }
+
+    fn offered(&self) -> &'static [Service] {
+        match &self.seat {
+            Some(_) => &[Service::Client, Service::Ring, Service::Standby],
+            None => &[Service::Client, Service::Ring],
+        }
     }
 }
 
@@ -211,10 +281,9 @@ fn random_bits() -> Result<u128, StartError> {
 /// A node that is on its way into a ring.
 struct Starting {
     settings: Resolved,
-    listener: Box<dyn Listener>,
-    listening: SocketAddr,
+    ground: Arc<Ground>,
     me: Address,
-    data: Option<DataDirectory>,
+    seat: Option<Seat>,
     credentials: Credentials,
     pool: Pool,
     /// Has it been in a ring before?
@@ -233,23 +302,89 @@ struct Place {
     briefing: Option<Briefing>,
 }
 
+/// With which store it goes there.
+struct Arrival {
+    place: Place,
+    store: u128,
+    incarnation: u64,
+    known: Vec<Peer>,
+}
+
+/// What a process has, whether or not it is in a ring: its port, its directory, its network.
+pub(crate) struct Ground {
+    net: Arc<dyn Net>,
+    data: Option<DataDirectory>,
+    pub(crate) reception: Reception,
+    /// Where others reach it.
+    pub(crate) me: Address,
+}
+
+impl Ground {
+    /// Takes the directory and the port.
+    ///
+    /// # Errors
+    /// When it cannot listen, or its data directory cannot be used.
+    pub(crate) async fn open(settings: &Resolved, net: Arc<dyn Net>) -> Result<Arc<Ground>, StartError> {
+        let data = settings.data.as_deref().map(DataDirectory::open).transpose()?;
+        let listener = net.listen(settings.listen).await;
+        let listener =
+            listener.map_err(|error| StartError::Listen(net::listen_failure(settings.listen, &error)))?;
+        let reception = Reception::new(listener, settings.limits);
+        let reception = reception.map_err(|error| StartError::Listen(error.to_string()))?;
+        let me = settings.advertised(reception.listening())?;
+        Ok(Arc::new(Ground { net, data, reception, me }))
+    }
+
+    /// Has it been in a ring, as far as its directory knows?
+    ///
+    /// # Errors
+    /// When that cannot be read.
+    pub(crate) fn identity(&self) -> Result<Option<Identity>, DataError> {
+        self.data.as_ref().map_or(Ok(None), DataDirectory::identity)
+    }
+
+    /// Erases all that a node left.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub(crate) fn forget(&self) -> Result<(), DataError> {
+        self.data.as_ref().map_or(Ok(()), DataDirectory::forget)
+    }
+
+    pub(crate) fn keeps_data(&self) -> bool {
+        self.data.is_some()
+    }
+}
+
 /// Starts a node; returns when it is in a ring.
 ///
 /// # Errors
 /// When it cannot listen, its data directory cannot be used, or no ring takes it.
 pub async fn start(settings: Resolved, net: Arc<dyn Net>) -> Result<Started, StartError> {
-    let data = settings.data.as_deref().map(DataDirectory::open).transpose()?;
-    let listener = net.listen(settings.listen).await;
-    let listener =
-        listener.map_err(|error| StartError::Listen(net::listen_failure(settings.listen, &error)))?;
-    let listening = listener.local_address().map_err(|error| StartError::Listen(error.to_string()))?;
-    let me = settings.advertised(listening)?;
-    let identity = match &data {
-        Some(data) => data.identity()?,
-        None => None,
-    };
+    let ground = Ground::open(&settings, net).await?;
+    let (_cancel, cancelled) = watch::channel(false);
+    let started = begin(&ground, settings, None, cancelled).await;
+    if started.is_err() {
+        ground.reception.close().await;
+    }
+    started
+}
+
+/// Makes a node on this ground; returns when it is in a ring, or when it is told to give up.
+///
+/// # Errors
+/// When its data directory cannot be used, or no ring takes it.
+pub(crate) async fn begin(
+    ground: &Arc<Ground>,
+    settings: Resolved,
+    seat: Option<Seat>,
+    mut cancelled: watch::Receiver<bool>,
+) -> Result<Started, StartError> {
+    let identity = ground.identity()?;
     if let (Some(identity), Some(id)) = (&identity, settings.id)
         && identity.id != id
+        // A server on standby was told another place.
+        && !settings.standby
     {
         return Err(StartError::NotAdmitted(format!(
             "the data directory belongs to the node at {:?}, --id says {id:?}: leave --id away, or use another directory",
@@ -266,24 +401,32 @@ pub async fn start(settings: Resolved, net: Arc<dyn Net>) -> Result<Started, Sta
     }
     let credentials = Credentials::new(cluster.or(settings.cluster), settings.secret.clone());
     let pool = Pool::new(
-        net,
+        ground.net.clone(),
         credentials.clone(),
         PoolSettings { connect_timeout: settings.ring.call_timeout, ..PoolSettings::default() },
     );
     let returning = identity.is_some();
-    let starting = Starting { settings, listener, listening, me, data, credentials, pool, returning };
-    match identity {
-        Some(identity) => starting.come_back(identity).await,
-        None => starting.come_first().await,
-    }
+    let (me, ground) = (ground.me.clone(), ground.clone());
+    let starting = Starting { settings, ground, me, seat, credentials, pool, returning };
+    let arrival = async {
+        match identity {
+            Some(identity) => starting.come_back(identity).await,
+            None => starting.come_first().await,
+        }
+    };
+    let arrival = tokio::select! {
+        arrival = arrival => arrival?,
+        Ok(_) = cancelled.wait_for(|cancelled| *cancelled) => return Err(StartError::Cancelled),
+    };
+    Box::pin(starting.run(arrival, cancelled)).await
 }
 
 impl Starting {
     /// It has been in a ring: back to it, under its id.
-    async fn come_back(self, mut identity: Identity) -> Result<Started, StartError> {
+    async fn come_back(&self, mut identity: Identity) -> Result<Arrival, StartError> {
         identity.incarnation += 1;
         let space = Space::new(identity.cluster.bits).unwrap_or_default();
-        let known = match &self.data {
+        let known = match &self.ground.data {
             Some(data) => data.known(space)?,
             None => Vec::new(),
         };
@@ -297,7 +440,8 @@ impl Starting {
             let predecessor = nearest_before(&self.pool, &contacts, space, identity.id).await;
             let (id, cluster) = (identity.id, identity.cluster.clone());
             let place = Place { id, cluster, predecessor, view: identity.admitted, briefing: None };
-            return self.run(place, identity.store, identity.incarnation, &known).await;
+            let Identity { store, incarnation, .. } = identity;
+            return Ok(Arrival { place, store, incarnation, known });
         }
         let placement =
             if self.settings.displaced { self.settings.placement } else { Placement::Fixed(identity.id) };
@@ -321,11 +465,11 @@ impl Starting {
             admission.map_or((None, None), |admission| (Some(admission.predecessor), admission.briefing));
         let cluster = identity.cluster.clone();
         let place = Place { id, cluster, predecessor, view: None, briefing };
-        self.run(place, identity.store, identity.incarnation, &known).await
+        Ok(Arrival { place, store: identity.store, incarnation: identity.incarnation, known })
     }
 
     /// It has never been in a ring.
-    async fn come_first(self) -> Result<Started, StartError> {
+    async fn come_first(&self) -> Result<Arrival, StartError> {
         let store = random_bits()?;
         if self.settings.join.is_empty() || self.settings.bootstrap {
             let id = self.first_id();
@@ -342,7 +486,7 @@ impl Starting {
             };
             let view = (cluster.consistency() == Some(Consistency::Chain)).then_some(View::FIRST);
             let place = Place { id, cluster, predecessor: None, view, briefing: None };
-            return self.run(place, store, 1, &[]).await;
+            return Ok(Arrival { place, store, incarnation: 1, known: Vec::new() });
         }
         let contacts: Vec<Address> =
             self.settings.join.iter().filter(|address| **address != self.me).cloned().collect();
@@ -351,7 +495,7 @@ impl Starting {
         let admission = self.ask_admission(&contacts, joiner, patience).await?;
         let Admission { id, predecessor, settings: cluster, view, briefing, .. } = admission;
         let place = Place { id, cluster, predecessor: Some(predecessor), view, briefing };
-        self.run(place, store, 1, &[]).await
+        Ok(Arrival { place, store, incarnation: 1, known: Vec::new() })
     }
 
     fn joiner(&self, placement: Placement, store: u128, incarnation: u64) -> Joiner {
@@ -450,7 +594,7 @@ impl Starting {
             Some(Durability::Interval) => Mode::INTERVAL,
             Some(Durability::Sync) => Mode::Sync,
         };
-        let Some(data) = &self.data else {
+        let Some(data) = &self.ground.data else {
             return Err(StartError::NotAdmitted(
                 "this cluster keeps its data on disk: give this node a directory for it with --data DIR"
                     .to_owned(),
@@ -474,7 +618,7 @@ impl Starting {
         let space = Space::new(place.cluster.bits).unwrap_or_default();
         let Some(settings) = chain::settings(&place.cluster, space) else { return Ok(None) };
         let failed = |error: &dyn std::fmt::Display| StartError::Store(error.to_string());
-        let storage = match &self.data {
+        let storage = match &self.ground.data {
             Some(data) => Storage::Directory(data.raft()?),
             None => Storage::Memory,
         };
@@ -524,11 +668,10 @@ impl Starting {
     /// Builds the node, lets it in, and serves.
     async fn run(
         self,
-        place: Place,
-        store: u128,
-        incarnation: u64,
-        known: &[Peer],
+        arrival: Arrival,
+        mut cancelled: watch::Receiver<bool>,
     ) -> Result<Started, StartError> {
+        let Arrival { place, store, incarnation, known } = arrival;
         let space = Space::new(place.cluster.bits).unwrap_or_default();
         if self.credentials.learn(place.cluster.cluster).is_err() {
             return Err(StartError::NotAdmitted("the cluster's id changed while joining".to_owned()));
@@ -542,14 +685,14 @@ impl Starting {
         };
         let me = Peer::new(place.id, self.me.clone());
         let seed = u64::try_from(random_bits()? & u128::from(u64::MAX)).unwrap_or(0);
-        let ring = Ring::new(ring_settings, me, seed, known);
+        let ring = Ring::new(ring_settings, me, seed, &known);
         let (mut engine, on_disk) = self.engine(&place.cluster)?;
         let founds = place.predecessor.is_none() && !self.returning;
         // What was in memory only is gone: what comes back must not pass for what had it.
         let forgets = place.cluster.consistency() == Some(Consistency::Eventual) && on_disk.is_none();
         let former = (forgets && self.returning).then_some(store);
         let store = if former.is_some() { random_bits()? } else { store };
-        let life = Life { store, incarnation, known, founds, former };
+        let life = Life { store, incarnation, known: &known, founds, former };
         let parts = self.parts(&place, &life, &mut *engine, seed).await?;
         let group = match &parts {
             Parts::Chain(parts) => Some(parts.group.clone()),
@@ -560,7 +703,7 @@ impl Starting {
             let failed = |error: std::io::Error| StartError::Store(error.to_string());
             node.commit_with(mode).map_err(failed)?;
         }
-        if let Some(data) = &self.data {
+        if let Some(data) = &self.ground.data {
             data.save_identity(&Identity {
                 store,
                 incarnation,
@@ -570,23 +713,10 @@ impl Starting {
             })?;
         }
         let (stop, stopped) = watch::channel(false);
-        let server = {
-            let mut stopped = stopped.clone();
-            let shutdown = async move {
-                // An error: whoever could stop it is gone.
-                let _ = stopped.wait_for(|stopped| *stopped).await;
-            };
-            let (credentials, limits) = (self.credentials.clone(), self.settings.limits);
-            tokio::spawn(chordata_rpc::serve(
-                self.listener,
-                credentials,
-                limits,
-                Door(node.clone()),
-                shutdown,
-            ))
-        };
+        let door = Door { node: node.clone(), stopped: stopped.clone(), seat: self.seat };
+        self.ground.reception.open(self.credentials, door).await;
         let (keeper_ready, ready) = oneshot::channel();
-        let keeper = tokio::spawn(keep(self.data, node.clone(), keeper_ready, stopped));
+        let keeper = tokio::spawn(keep(self.ground.clone(), node.clone(), keeper_ready, stopped));
         // An error: the keeper ended, and said why.
         let _ = ready.await;
         if let Some(group) = group {
@@ -599,17 +729,22 @@ impl Starting {
         if node.is_eventual() {
             tokio::spawn(node.clone().follow_members());
         }
-        let started = Started { node: node.clone(), listening: self.listening, stop, server, keeper };
+        let listening = self.ground.reception.listening();
+        let started = Started { node: node.clone(), listening, ground: self.ground, stop, keeper };
         let joining = Joining {
             node: &node,
             pool: &self.pool,
             patience: self.settings.join_timeout,
             contacts: &self.settings.join,
         };
-        match joining.enter(place.predecessor).await {
+        let entered = tokio::select! {
+            entered = joining.enter(place.predecessor) => entered,
+            Ok(_) = cancelled.wait_for(|cancelled| *cancelled) => Err(StartError::Cancelled),
+        };
+        match entered {
             Ok(()) => Ok(started),
             Err(error) => {
-                started.stop().await;
+                started.end().await;
                 Err(error)
             }
         }
@@ -705,7 +840,7 @@ impl Joining<'_> {
 /// Writes the addresses that the node learns, at the latest a moment after and when it stops; forgets everything when
 /// it has left.
 async fn keep(
-    data: Option<DataDirectory>,
+    ground: Arc<Ground>,
     node: Node,
     ready: oneshot::Sender<()>,
     mut stopped: watch::Receiver<bool>,
@@ -713,7 +848,7 @@ async fn keep(
     let mut changes = node.watch();
     // Nobody waits any more if this fails.
     let _ = ready.send(());
-    let Some(data) = data else { return };
+    let Some(data) = &ground.data else { return };
     let mut save_at: Option<Instant> = None;
     let mut leaving = false;
     loop {
@@ -728,23 +863,23 @@ async fn keep(
                 // It still gives away what it has.
                 Ok(Change::Left) if node.is_eventual() => leaving = true,
                 Ok(Change::Left) => {
-                    forget(&data);
+                    forget(data);
                     return;
                 }
                 Ok(_) => {}
                 Err(RecvError::Closed) => return,
             },
             () = node.departed(), if leaving => {
-                forget(&data);
+                forget(data);
                 return;
             }
             () = tokio::time::sleep_until(due), if save_at.is_some() => {
                 save_at = None;
-                save_known(&data, &node);
+                save_known(data, &node);
             }
             _ = stopped.wait_for(|stopped| *stopped) => {
                 if !node.inspect(|ring, _| ring.has_left()) {
-                    save_known(&data, &node);
+                    save_known(data, &node);
                 }
                 return;
             }

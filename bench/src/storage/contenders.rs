@@ -105,7 +105,11 @@ pub fn disk(directory: &Path, quick_open: bool) -> Result<DiskEngine, BenchError
 
 /// A change as a put makes it.
 pub fn put((id, key): Place, value: Vec<u8>) -> Change {
-    Change::Put(id, key, Record { version: Version { epoch: 1, sequence: 1 }, value: value.into() })
+    Change::Put(
+        id,
+        key,
+        Record { version: Version { epoch: 1, sequence: 1 }, value: value.into(), expires: None },
+    )
 }
 
 fn bytes((id, key): &Place) -> Vec<u8> {

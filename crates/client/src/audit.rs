@@ -28,6 +28,7 @@ use chordata_rpc::within;
 use crate::look::View;
 use crate::{Client, Failure};
 use compare::Stop;
+pub(crate) use compare::mark_name;
 
 /// How long one node may take for one question.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chordata_protocol::chain::WriteId;
-use chordata_protocol::{Address, BadInput, Key, Outcome, Policy, Record, Value, Version};
+use chordata_protocol::{Address, BadInput, Key, Outcome, Policy, Record, Ttl, Value, Version};
 use chordata_rpc::service::{Error, Level, Options, Route};
 use chordata_rpc::within;
 use tokio::time::Instant;
 
 use crate::writes::{Naming, Writes};
-use crate::{Client, Failure, Routing};
+use crate::{Client, Failure, PutOptions, Routing};
 
 /// Keys in one request.
 const KEYS_PER_REQUEST: usize = 1000;
@@ -79,14 +79,26 @@ impl Client {
     /// Stores many values; an outcome per key, in their order. As with single writes, those whose outcome is unknown
     /// are sent again in a cluster of chains, and take effect once.
     pub async fn put_many(&self, entries: Vec<(Key, Value)>) -> Vec<Result<Outcome, Failure>> {
+        self.put_many_with(entries, PutOptions::default()).await
+    }
+
+    /// The same, with what there is to choose of all these values.
+    pub async fn put_many_with(
+        &self,
+        entries: Vec<(Key, Value)>,
+        options: PutOptions,
+    ) -> Vec<Result<Outcome, Failure>> {
+        let PutOptions { ttl } = options;
         let size = |(key, value): &(Key, Value)| key.size() + value.len();
-        let check = |(key, value): &(Key, Value)| key.check(self.space()).and_then(|()| value.check());
+        let check = |(key, value): &(Key, Value)| {
+            key.check(self.space()).and_then(|()| value.check()).and_then(|()| ttl.map_or(Ok(()), Ttl::check))
+        };
         let writes = self.shared.writes.clone();
         let again = if self.shared.spread.is_some() { Again::Later } else { Again::Named };
         let work = Work { key: |(key, _): &(Key, Value)| key.clone(), check, size, again };
         let outcomes =
             self.many(entries, work, writes.as_deref(), |client, to, route, batch, by, limit| async move {
-                let options = client.options(route, by);
+                let options = Options { ttl, ..client.options(route, by) };
                 client.pool().client(&to).put_many(within(limit), batch, options).await
             });
         let outcomes = outcomes.await;

@@ -69,7 +69,7 @@ impl From<Error> for Failure {
             Error::TooOld(view) => Failure::TooOld(view),
             error @ Error::FewerCopies { .. } => Failure::FewerCopies(error),
             Error::Unavailable(reason) => Failure::Unavailable(reason),
-            error @ (Error::Overloaded | Error::NotMember | Error::NotOwner(_)) => {
+            error @ (Error::Overloaded | Error::NotMember | Error::OnStandby | Error::NotOwner(_)) => {
                 Failure::Unavailable(error.to_string())
             }
             error @ (Error::NoSuchNumber { .. }
@@ -77,6 +77,7 @@ impl From<Error> for Failure {
             | Error::IdTaken(..)
             | Error::NotSupported(_)
             | Error::Barred(_)
+            | Error::AlreadyMember(..)
             | Error::RingFull(_)) => Failure::Refused(error),
         }
     }

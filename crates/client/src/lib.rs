@@ -19,6 +19,11 @@
 //! what it serves, so that the next request for that part of the ring goes straight there. Or it lets the node that
 //! it talks to do that ([`Routing::Entry`]): one connection is then enough, as through a tunnel.
 //!
+//! # Values that end
+//!
+//! [`Client::put_with`] and the like take a time to live. A read says in [`Record::expires`] when a value ends; in a cluster of
+//! chains it is seen until it has been ended, at most about a second later, and by nobody afterwards.
+//!
 //! # Three outcomes
 //!
 //! A write is done, definitely not done, or *unknown*: then it was sent, and no answer came. Requests that certainly
@@ -29,7 +34,9 @@
 pub mod audit;
 pub mod batch;
 mod cache;
+pub mod dump;
 pub mod failure;
+pub mod listing;
 pub mod look;
 mod routing;
 mod spread;
@@ -40,7 +47,7 @@ use std::time::Duration;
 
 use chordata_protocol::chain::WriteId;
 use chordata_protocol::{
-    Address, Consistency, Key, Operation, Outcome, Policy, Record, Space, Value, Version,
+    Address, Consistency, Key, Moment, Operation, Outcome, Policy, Record, Space, Ttl, Value, Version,
 };
 use chordata_rpc::service::{Answer, Level, Options, Route, Status};
 use chordata_rpc::{Credentials, Net, Pool, PoolSettings, TcpNet};
@@ -84,6 +91,9 @@ pub struct Config {
     pub net: Arc<dyn Net>,
     /// How long connecting to a node may take.
     pub connect_timeout: Duration,
+    /// A node that costs less to ask than any other, such as this process's own: where there are replicas, reads ask it
+    /// first, as it may have one, and else knows who does.
+    pub home: Option<Address>,
 }
 
 impl Default for Config {
@@ -97,8 +107,29 @@ impl Default for Config {
             connections_per_node: 1,
             net: Arc::new(TcpNet),
             connect_timeout: Duration::from_secs(2),
+            home: None,
         }
     }
+}
+
+/// What there is to choose of a value that is stored.
+///
+/// ```
+/// # use chordata_client::PutOptions;
+/// let for_half_a_minute = PutOptions { ttl: Some("30s".parse()?) };
+/// # Ok::<(), String>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PutOptions {
+    /// For how long it lives, from when the write is decided; none: for ever. A later write has its own, or none.
+    /// [`Record::expires`] says when that ends, by the clock of the node that decided the write.
+    pub ttl: Option<Ttl>,
+}
+
+/// The time of day by this machine's clock: what [`Record::remaining`] wants to know.
+pub fn now() -> Moment {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Moment::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// A client of one cluster. Clones share connections and what is remembered.
@@ -138,6 +169,23 @@ impl Client {
         let (place, status) = first_to_answer(&pool, nodes, config.connect_timeout * 2).await?;
         let mut entries = nodes.to_vec();
         entries.swap(0, place);
+        Client::over(pool, &status, entries, config)
+    }
+
+    /// A client over a pool of connections, of the cluster of which a node with this status is; `entries` are nodes to
+    /// begin with, at least one.
+    ///
+    /// # Errors
+    /// When there is none, or the system gives no random bits.
+    pub fn over(
+        pool: Pool,
+        status: &Status,
+        entries: Vec<Address>,
+        config: Config,
+    ) -> Result<Client, Failure> {
+        if entries.is_empty() {
+            return Err(Failure::NoNodes);
+        }
         let space = Space::new(status.settings.bits).unwrap_or_default();
         let owners = Mutex::new(Owners::new(space));
         let view = status.chain.as_ref().and_then(|chain| chain.view.as_ref()).map(|view| view.index);
@@ -145,7 +193,8 @@ impl Client {
         let writes = has_chains.then(|| Writes::new(view.unwrap_or(0))).transpose()?;
         let writes = writes.map(Arc::new);
         let eventual = status.settings.replication.filter(|kept| kept.consistency == Consistency::Eventual);
-        let spread = eventual.map(|kept| Ok::<_, Failure>(Spread::new(kept.copies(), writes::lot()?)));
+        let spread = eventual
+            .map(|kept| Ok::<_, Failure>(Spread::new(kept.copies(), writes::lot()?, config.home.clone())));
         let spread = spread.transpose()?.map(Arc::new);
         let entries = Mutex::new(entries);
         Ok(Client { shared: Arc::new(Shared { pool, space, entries, owners, writes, spread, config }) })
@@ -213,7 +262,20 @@ impl Client {
     /// # Errors
     /// Bad input, nobody could serve it, or unknown.
     pub async fn put(&self, key: Key, value: Value) -> Result<Answer<Outcome>, Failure> {
-        self.write(key, Operation::Put(value)).await
+        self.put_with(key, value, PutOptions::default()).await
+    }
+
+    /// The same, with what there is to choose.
+    ///
+    /// # Errors
+    /// As [`Client::put`].
+    pub async fn put_with(
+        &self,
+        key: Key,
+        value: Value,
+        options: PutOptions,
+    ) -> Result<Answer<Outcome>, Failure> {
+        self.write(key, Operation::Put { value, ttl: options.ttl }).await
     }
 
     /// The value and its version, or none.
@@ -243,14 +305,26 @@ impl Client {
         expected: Option<Version>,
         value: Option<Value>,
     ) -> Result<Answer<Outcome>, Failure> {
-        self.write(key, Operation::CompareAndSwap { expected, value }).await
+        self.compare_and_swap_with(key, expected, value, PutOptions::default()).await
+    }
+
+    /// The same, with what there is to choose of the value that is stored.
+    ///
+    /// # Errors
+    /// As [`Client::compare_and_swap`]; a time to live without a value is bad input.
+    pub async fn compare_and_swap_with(
+        &self,
+        key: Key,
+        expected: Option<Version>,
+        value: Option<Value>,
+        options: PutOptions,
+    ) -> Result<Answer<Outcome>, Failure> {
+        self.write(key, Operation::CompareAndSwap { expected, value, ttl: options.ttl }).await
     }
 
     async fn write(&self, key: Key, operation: Operation) -> Result<Answer<Outcome>, Failure> {
         key.check(self.shared.space)?;
-        if let Some(value) = operation.value() {
-            value.check()?;
-        }
+        operation.check()?;
         self.apply(key, operation).await
     }
 

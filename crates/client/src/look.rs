@@ -310,16 +310,23 @@ impl Client {
         self.through(entries[place].clone(), entry, false).read_many(keys, Level::Any).await
     }
 
-    /// One page of the keys that a node serves.
+    /// One page of the keys that a node serves. It has no entries only if there are none behind `after`.
     ///
     /// # Errors
     /// When it does not answer or is not in the ring.
-    pub async fn scan(&self, node: &Address, options: ScanOptions) -> Result<Page, Failure> {
-        let answer = self.shared.pool.client(node).scan(within(STATUS_WITHIN), options).await;
-        Ok(answer.map_err(|error| Failure::from_call(error).of_reading())??)
+    pub async fn scan(&self, node: &Address, mut options: ScanOptions) -> Result<Page, Failure> {
+        loop {
+            let answer = self.shared.pool.client(node).scan(within(STATUS_WITHIN), options.clone()).await;
+            let page = answer.map_err(|error| Failure::from_call(error).of_reading())??;
+            if !page.entries.is_empty() || page.after.is_none() {
+                return Ok(page);
+            }
+            // The node has passed by keys that are not wanted.
+            options.after = page.after;
+        }
     }
 }
 
-fn no_range() -> Failure {
+pub(crate) fn no_range() -> Failure {
     Failure::Unavailable("no node says which replicas the key has".to_owned())
 }

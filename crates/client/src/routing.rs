@@ -4,6 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use chordata_protocol::chain::WriteId;
+use chordata_protocol::message::Candidate;
 use chordata_protocol::procedure::lookup::{self, Hop, Located, Lookup};
 use chordata_protocol::procedure::{Procedure, Step};
 use chordata_protocol::{
@@ -29,6 +30,12 @@ const STEP_WITHIN: Duration = Duration::from_secs(2);
 /// The most nodes that a lookup asks.
 const HOP_LIMIT: u32 = 512;
 
+/// Who is to be asked instead of a node, by the view that this one has.
+fn view_names<'a>(candidates: &'a [Candidate], instead_of: Option<&Peer>) -> Option<&'a Peer> {
+    let named = candidates.iter().filter(|candidate| candidate.why == Why::View);
+    named.map(|candidate| &candidate.peer).find(|peer| Some(*peer) != instead_of)
+}
+
 impl Client {
     pub(crate) async fn apply(&self, key: Key, operation: Operation) -> Result<Answer<Outcome>, Failure> {
         loop {
@@ -52,12 +59,13 @@ impl Client {
     ) -> Result<Answer<Outcome>, Failure> {
         let id = key.id(self.shared.space);
         let send = |stub: ChordataStub, route: Route, limit: Duration| {
-            let (key, operation, options) = (key.clone(), operation.clone(), self.options(route, by));
+            let (key, operation) = (key.clone(), operation.clone());
+            let options = Options { ttl: operation.ttl(), ..self.options(route, by) };
             async move {
                 match operation {
-                    Operation::Put(value) => stub.put(within(limit), key, value, options).await,
+                    Operation::Put { value, .. } => stub.put(within(limit), key, value, options).await,
                     Operation::Delete => stub.delete(within(limit), key, options).await,
-                    Operation::CompareAndSwap { expected, value } => {
+                    Operation::CompareAndSwap { expected, value, .. } => {
                         stub.compare_and_swap(within(limit), key, expected, value, options).await
                     }
                 }
@@ -98,7 +106,7 @@ impl Client {
             let attempt = match (self.shared.config.routing, &self.shared.spread) {
                 (Routing::Entry(policy), _) => self.by_entry(policy, limit, &send).await,
                 (Routing::Client(_), Some(spread)) => self.by_replica(spread, id, limit, &send).await,
-                (Routing::Client(policy), None) => self.by_client(id, policy, limit, &send).await,
+                (Routing::Client(policy), None) => self.by_client(id, policy, limit, reads, &send).await,
             };
             let failure = match attempt {
                 Ok(answer) => {
@@ -219,13 +227,24 @@ impl Client {
         id: Id,
         policy: Policy,
         limit: Duration,
+        reads: bool,
         send: &S,
     ) -> Result<Answer<T>, Failure>
     where
         S: Fn(ChordataStub, Route, Duration) -> F,
         F: Future<Output = Result<Result<Answer<T>, Error>, RpcError>>,
     {
-        let remembered = self.shared.owners.lock().owner(id);
+        let named = match &self.shared.config.home {
+            Some(home) if reads && self.shared.writes.is_some() => {
+                match send(self.shared.pool.client(home), Route::Direct, limit).await {
+                    Ok(Ok(answer)) => return Ok(answer),
+                    Ok(Err(Error::NotOwner(candidates))) => view_names(&candidates, None).cloned(),
+                    Ok(Err(_)) | Err(_) => None,
+                }
+            }
+            Some(_) | None => None,
+        };
+        let remembered = named.or_else(|| self.shared.owners.lock().owner(id));
         let (owner, path) = match remembered {
             Some(owner) => (owner, None),
             None => {
@@ -275,8 +294,8 @@ impl Client {
             match send(stub, Route::Direct, limit).await {
                 Ok(Err(Error::NotOwner(candidates))) if followed < VIEWS_FOLLOWED_MAX => {
                     followed += 1;
-                    match candidates.iter().find(|named| named.why == Why::View && named.peer != to) {
-                        Some(named) => to = named.peer.clone(),
+                    match view_names(&candidates, Some(&to)) {
+                        Some(named) => to = named.clone(),
                         None => return (to, Ok(Err(Error::NotOwner(candidates)))),
                     }
                 }

@@ -22,6 +22,8 @@ pub(crate) struct Spread {
     copies: usize,
     /// Which of the replicas.
     turn: usize,
+    /// Asked first where it is a replica.
+    home: Option<Address>,
     state: Mutex<State>,
 }
 
@@ -35,9 +37,9 @@ struct State {
 }
 
 impl Spread {
-    pub(crate) fn new(copies: usize, lot: u128) -> Spread {
+    pub(crate) fn new(copies: usize, lot: u128, home: Option<Address>) -> Spread {
         let turn = usize::try_from(lot % copies.max(1) as u128).unwrap_or(0);
-        Spread { copies: copies.max(1), turn, state: Mutex::default() }
+        Spread { copies: copies.max(1), turn, home, state: Mutex::default() }
     }
 
     /// Is it time to ask who is in the ring? Said to one of those who ask at the same time: the others use what is known.
@@ -69,7 +71,9 @@ impl Spread {
         let replica =
             |step: usize| members[(owner + (self.turn + step) % count) % members.len()].address.clone();
         let mut replicas: Vec<Address> = (0..count).map(replica).collect();
-        replicas.sort_by_key(|address| state.avoided.contains_key(address));
+        replicas.sort_by_key(|address| {
+            (state.avoided.contains_key(address), self.home.as_ref() != Some(address))
+        });
         replicas
     }
 
@@ -119,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_client_stays_with_its_replica_until_that_does_not_answer() {
-        let spread = Spread::new(3, 7);
+        let spread = Spread::new(3, 7, None);
         assert!(spread.is_due());
         assert!(!spread.is_due(), "somebody asks");
         assert!(spread.replicas(Id::from_u128(5)).is_empty());
@@ -137,7 +141,7 @@ mod tests {
     #[test]
     fn clients_are_spread_over_the_replicas() {
         let firsts = (0..3).map(|lot| {
-            let spread = Spread::new(3, lot);
+            let spread = Spread::new(3, lot, None);
             spread.learn(&nodes(&[10, 20, 30, 40]));
             spread.replicas(Id::from_u128(15))[0].to_string()
         });
@@ -145,8 +149,18 @@ mod tests {
     }
 
     #[test]
+    fn a_node_at_hand_is_asked_first_where_it_is_a_replica() {
+        let spread = Spread::new(3, 0, Some(Address::new("n30:1")));
+        spread.learn(&nodes(&[10, 20, 30, 40, 50]));
+        let first = |id| spread.replicas(Id::from_u128(id))[0].to_string();
+        assert_eq!([first(15), first(25), first(35)], ["n30:1", "n30:1", "n40:1"]);
+        spread.avoid(&Address::new("n30:1"));
+        assert_eq!(first(15), "n20:1");
+    }
+
+    #[test]
     fn the_highest_version_is_kept() {
-        let spread = Spread::new(3, 0);
+        let spread = Spread::new(3, 0, None);
         let version = |epoch| Some(Version { epoch, sequence: 1 });
         spread.saw(version(5));
         spread.saw(version(3));

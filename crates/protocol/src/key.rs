@@ -5,9 +5,11 @@
 //! to be changed; every front end translates to it and none has a write path of its own.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::expiry::{Moment, TTL_DAYS_MAX, Ttl};
 use crate::id::{Id, Space};
 
 /// The longest key, in bytes.
@@ -118,6 +120,12 @@ pub enum BadInput {
     /// More keys in one request than the frame limit can carry.
     #[error("{0} keys in one request: at most {1} are possible")]
     TooManyKeys(usize, usize),
+    /// No time to live, or one that never ends.
+    #[error("a time to live is 1 ms to {TTL_DAYS_MAX} days: {0} ms is not")]
+    TtlOutOfRange(u64),
+    /// A compare-and-swap that removes, with a time to live.
+    #[error("only a value has a time to live, and this removes one")]
+    TtlWithoutValue,
 }
 
 impl Key {
@@ -251,6 +259,21 @@ pub struct Record {
     pub version: Version,
     /// The bytes.
     pub value: Value,
+    /// When it ends by itself; none: never.
+    pub expires: Option<Moment>,
+}
+
+impl Record {
+    /// One that does not end by itself.
+    pub fn new(version: Version, value: Value) -> Record {
+        Record { version, value, expires: None }
+    }
+
+    /// How long it still has, by a clock that shows this; none: it does not end by itself. One that has nothing left may
+    /// still be there for a moment: it is there until it is ended.
+    pub fn remaining(&self, now: Moment) -> Option<Duration> {
+        self.expires.map(|expires| expires.since(now))
+    }
 }
 
 /// A key with what it now holds: a record, or nothing (it was deleted).
@@ -260,7 +283,12 @@ pub type Entry = (Key, Option<Record>);
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Operation {
     /// Stores the value, whatever was there.
-    Put(Value),
+    Put {
+        /// What shall be there then.
+        value: Value,
+        /// For how long; none: for ever. An earlier time to live is over with the value that had it.
+        ttl: Option<Ttl>,
+    },
     /// Removes the value, if there is one.
     Delete,
     /// Stores the value (none: removes it) only if the key's version is the expected one (none: only if the key is
@@ -270,17 +298,50 @@ pub enum Operation {
         expected: Option<Version>,
         /// What shall be there then.
         value: Option<Value>,
+        /// For how long; none: for ever. Not without a value.
+        ttl: Option<Ttl>,
     },
 }
 
 impl Operation {
+    /// Stores a value for ever.
+    pub fn put(value: impl Into<Value>) -> Operation {
+        Operation::Put { value: value.into(), ttl: None }
+    }
+
+    /// Stores a value for ever (none: removes it) if the key has this version (none: is absent).
+    pub fn swap(expected: Option<Version>, value: Option<Value>) -> Operation {
+        Operation::CompareAndSwap { expected, value, ttl: None }
+    }
+
     /// The value that it would store.
     pub fn value(&self) -> Option<&Value> {
         match self {
-            Operation::Put(value) => Some(value),
+            Operation::Put { value, .. } => Some(value),
             Operation::Delete => None,
             Operation::CompareAndSwap { value, .. } => value.as_ref(),
         }
+    }
+
+    /// How long the value that it would store lives; none: for ever.
+    pub fn ttl(&self) -> Option<Ttl> {
+        match self {
+            Operation::Put { ttl, .. } | Operation::CompareAndSwap { ttl, .. } => *ttl,
+            Operation::Delete => None,
+        }
+    }
+
+    /// Is it possible?
+    ///
+    /// # Errors
+    /// When the value is too long, or the time to live is none that a value can have.
+    pub fn check(&self) -> Result<(), BadInput> {
+        self.value().map_or(Ok(()), Value::check)?;
+        self.ttl().map_or(Ok(()), Ttl::check)?;
+        if self.ttl().is_some() && self.value().is_none() {
+            return Err(BadInput::TtlWithoutValue);
+        }
+        Ok(())
     }
 }
 
@@ -319,6 +380,20 @@ mod tests {
         assert!(Key::Literal(Id::from_u128(8)).check(space).is_err());
         assert_eq!(Value::from(vec![0; VALUE_BYTES_MAX]).check(), Ok(()));
         assert!(Value::from(vec![0; VALUE_BYTES_MAX + 1]).check().is_err());
+    }
+
+    #[test]
+    fn only_a_value_can_live_for_a_while() {
+        let ttl =
+            |millis: u64| postcard::from_bytes::<Ttl>(&postcard::to_allocvec(&millis).unwrap()).unwrap();
+        let put = |ttl| Operation::Put { value: Value::from("x"), ttl };
+        assert_eq!(put(None).check(), Ok(()));
+        assert_eq!(put(Some(ttl(1))).check(), Ok(()));
+        assert_eq!(put(Some(ttl(0))).check(), Err(BadInput::TtlOutOfRange(0)), "the wire can carry anything");
+        assert!(put(Some(ttl(u64::MAX))).check().unwrap_err().to_string().contains("1 ms to 36500 days"));
+        let removes = Operation::CompareAndSwap { expected: None, value: None, ttl: Some(ttl(5)) };
+        assert_eq!(removes.check(), Err(BadInput::TtlWithoutValue));
+        assert!(Operation::put(vec![0; VALUE_BYTES_MAX + 1]).check().is_err());
     }
 
     #[test]

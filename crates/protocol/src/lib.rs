@@ -8,6 +8,7 @@
 
 pub mod chain;
 pub mod eventual;
+pub mod expiry;
 pub mod id;
 pub mod key;
 pub mod membership;
@@ -21,6 +22,7 @@ pub mod store_id;
 pub mod time;
 pub mod waits;
 
+pub use expiry::{Ending, Moment, Ttl};
 pub use id::{Id, Space};
 pub use key::{BadInput, Key, Operation, Outcome, Record, Value, Version};
 pub use membership::{Membership, Stamp};

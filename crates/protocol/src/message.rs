@@ -28,6 +28,18 @@ impl Range {
         in_half_open(self.low, id, self.high)
     }
 
+    /// Are all of the other's its own?
+    pub fn covers(&self, other: &Range, space: Space) -> bool {
+        if self.low == self.high || self == other {
+            return true;
+        }
+        let first = space.next(other.low);
+        other.low != other.high
+            && self.contains(first)
+            && self.contains(other.high)
+            && space.distance(self.low, first) <= space.distance(self.low, other.high)
+    }
+
     /// Do the two have an identifier in common?
     pub fn overlaps(&self, other: &Range) -> bool {
         self.contains(other.high) || other.contains(self.high)

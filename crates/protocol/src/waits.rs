@@ -29,6 +29,7 @@ pub const AWAITS: &[Awaits] = &[
     ("status", &[]),
     ("copy", &[]),
     ("copies", &[]),
+    ("records", &[]),
     ("mark", &[]),
     ("digest", &[]),
     ("unmark", &[]),

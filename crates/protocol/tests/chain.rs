@@ -82,6 +82,9 @@ scripts! {
     depart_and_merge
     deposed_leader
     empty_range_power_cut
+    expiry
+    expiry_head_dies
+    expiry_waits
     forgotten_store
     head_dies
     join_splits

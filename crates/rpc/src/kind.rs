@@ -1,4 +1,4 @@
-//! The two services as types, so that server and pool are written once for both.
+//! The services as types, so that server and pool are written once for all.
 
 use std::fmt::Debug;
 
@@ -6,8 +6,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tarpc::RequestName;
 
+use crate::manager::{ManagerRequest, ManagerResponse};
 use crate::preamble::Service;
-use crate::service::{ChordataRequest, ChordataResponse, RingRequest, RingResponse};
+use crate::service::{ChordataRequest, ChordataResponse, Error, RingRequest, RingResponse};
+use crate::standby::{StandbyRequest, StandbyResponse};
 
 /// Which calls a connection carries.
 pub trait Kind: Send + Sync + 'static {
@@ -48,11 +50,44 @@ kind!(
     ForClients, Client, ChordataRequest, ChordataResponse,
     Put Get GetNode GetConnInfo Connect UpdateNumbers UpdateFingerTable Delete CompareAndSwap PutMany GetMany Scan
     Find Lookup Fingers Depart Status Forget ForgetStore Recover RecoverQuorum Copy Copies
-    Mark Digest Unmark
+    Mark Digest Unmark Records
+);
+
+kind!(
+    /// Calls of [`Standby`](crate::standby::Standby).
+    ForStandby, Standby, StandbyRequest, StandbyResponse,
+    Standing Enter Leave Release Load
+);
+
+kind!(
+    /// Calls of [`Manager`](crate::manager::Manager).
+    ForManager, Manager, ManagerRequest, ManagerResponse,
+    Order Outcome
 );
 
 kind!(
     /// Calls of [`Ring`](crate::service::Ring).
     ForRing, Ring, RingRequest, RingResponse,
     Ask Apply Read ApplyMany ReadMany ReadAny Chain Group Propose AcceptLoss Hello Deliver
+);
+
+macro_rules! refusal {
+    (each of $($many:ident($items:ident))*; once $($method:ident)*) => {
+        /// The answer that refuses a client's request, whatever it is: for those who are no node at the moment.
+        pub fn refusal(request: &ChordataRequest, error: Error) -> ChordataResponse {
+            match request {
+                $(ChordataRequest::$many { $items, .. } => {
+                    ChordataResponse::$many(vec![Err(error); $items.len()])
+                })*
+                $(ChordataRequest::$method { .. } => ChordataResponse::$method(Err(error)),)*
+            }
+        }
+    };
+}
+
+refusal!(
+    each of PutMany(entries) GetMany(keys);
+    once Put Get GetNode GetConnInfo Connect UpdateNumbers UpdateFingerTable Delete CompareAndSwap Scan
+    Find Lookup Fingers Depart Status Forget ForgetStore Recover RecoverQuorum Copy Copies Records
+    Mark Digest Unmark
 );

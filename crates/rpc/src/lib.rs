@@ -1,7 +1,8 @@
 //! Remote calls between the parts of Chordata: from bytes to typed calls, in six layers.
 //!
 //! ```text
-//! service      the two tarpc traits, Chordata for clients and Ring for nodes, and their types
+//! service      the tarpc traits, Chordata for clients and Ring for nodes, and their types; standby: one for processes;
+//!              manager: one for a manager of named peers
 //! pool         calls: finds or opens a connection, minds the deadline, says what a failure means      (client side)
 //! server       calls: one task per connection, handlers inline, limits                                (server side)
 //!   tarpc      pairs requests with answers on one connection, cancels, counts deadlines
@@ -61,15 +62,17 @@ pub mod failure;
 pub mod gate;
 pub mod kind;
 pub mod letter;
+pub mod manager;
 pub mod net;
 pub mod pool;
 pub mod preamble;
 pub mod server;
 pub mod service;
+pub mod standby;
 
 pub use credentials::{Credentials, Secret};
 pub use failure::CallFailure;
 pub use net::{Net, TcpNet};
-pub use pool::{ChordataStub, Pool, PoolSettings, RingStub, within};
+pub use pool::{ChordataStub, InProcess, ManagerStub, Pool, PoolSettings, RingStub, StandbyStub, within};
 pub use preamble::{PROTOCOL_VERSION, PreambleError};
-pub use server::{DEADLINE_MAX, Handlers, Limits, Session, serve};
+pub use server::{Connections, DEADLINE_MAX, Handlers, Limits, Session, accept, serve};

@@ -23,7 +23,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use chordata_protocol::Address;
+use futures::future::BoxFuture;
 use parking_lot::RwLock;
+use tarpc::ServerError;
 use tarpc::client::{RpcError, stub};
 use tarpc::context::{self, Context};
 use tarpc::trace::TraceId;
@@ -31,11 +33,13 @@ use tarpc::trace::TraceId;
 use crate::connection::{Connection, Tracked};
 use crate::credentials::Credentials;
 use crate::failure::CallFailure;
-use crate::kind::{ForClients, ForRing, Kind};
+use crate::kind::{ForClients, ForManager, ForRing, ForStandby, Kind};
+use crate::manager::ManagerClient;
 use crate::net::Net;
 use crate::preamble::{self, PREAMBLE_TIMEOUT, PreambleError, ServerIdentity};
 use crate::server::{DEADLINE_CEILING, DEADLINE_MAX};
 use crate::service::{ChordataClient, RingClient};
+use crate::standby::StandbyClient;
 
 use slot::{Found, Slot};
 
@@ -43,6 +47,10 @@ use slot::{Found, Slot};
 pub type ChordataStub = ChordataClient<PeerStub<ForClients>>;
 /// Calls [`Ring`](crate::service::Ring) of one peer through the pool.
 pub type RingStub = RingClient<PeerStub<ForRing>>;
+/// Calls [`Standby`](crate::standby::Standby) of one server through the pool.
+pub type StandbyStub = StandbyClient<PeerStub<ForStandby>>;
+/// Calls [`Manager`](crate::manager::Manager) through the pool.
+pub type ManagerStub = ManagerClient<PeerStub<ForManager>>;
 
 /// A call that waited at least this long and heard nothing makes its connection suspect.
 const SILENCE_MIN: Duration = Duration::from_millis(250);
@@ -87,12 +95,21 @@ pub fn within(limit: Duration) -> Context {
     context
 }
 
+/// Answers calls within this process.
+pub type InProcess<K> = Arc<
+    dyn Fn(Context, <K as Kind>::Request) -> BoxFuture<'static, Result<<K as Kind>::Response, ServerError>>
+        + Send
+        + Sync,
+>;
+
 /// Connections to peers. Clones share them.
 #[derive(Clone)]
 pub struct Pool {
     shared: Arc<Shared>,
     clients: Peers<ForClients>,
     ring: Peers<ForRing>,
+    standby: Peers<ForStandby>,
+    managers: Peers<ForManager>,
 }
 
 type Peers<K> = Arc<RwLock<HashMap<Address, Arc<Peer<K>>>>>;
@@ -110,6 +127,8 @@ impl Pool {
             shared: Arc::new(Shared { net, credentials, settings }),
             clients: Peers::default(),
             ring: Peers::default(),
+            standby: Peers::default(),
+            managers: Peers::default(),
         }
     }
 
@@ -121,6 +140,29 @@ impl Pool {
     /// To call [`Ring`](crate::service::Ring) at this address. Costs little; connects with the first call.
     pub fn ring(&self, address: &Address) -> RingStub {
         RingClient::from(PeerStub { peer: self.peer(&self.ring, address) })
+    }
+
+    /// Another pool, with the same network and credentials and connections of its own.
+    #[must_use]
+    pub fn apart(&self, settings: PoolSettings) -> Pool {
+        Pool::new(self.shared.net.clone(), self.shared.credentials.clone(), settings)
+    }
+
+    /// From now on calls of [`Chordata`](crate::service::Chordata) at this address, which is this process's own, are
+    /// answered without a connection: in the caller's task, within the same deadline.
+    pub fn answer_in_process(&self, address: &Address, service: InProcess<ForClients>) {
+        let peer = Peer { here: Some(service), ..Peer::new(address.clone(), self.shared.clone()) };
+        self.clients.write().insert(address.clone(), Arc::new(peer));
+    }
+
+    /// To call [`Standby`](crate::standby::Standby) at this address. Costs little; connects with the first call.
+    pub fn standby(&self, address: &Address) -> StandbyStub {
+        StandbyClient::from(PeerStub { peer: self.peer(&self.standby, address) })
+    }
+
+    /// To call [`Manager`](crate::manager::Manager) at this address. Costs little; connects with the first call.
+    pub fn manager(&self, address: &Address) -> ManagerStub {
+        ManagerClient::from(PeerStub { peer: self.peer(&self.managers, address) })
     }
 
     fn peer<K: Kind>(&self, peers: &Peers<K>, address: &Address) -> Arc<Peer<K>> {
@@ -136,6 +178,8 @@ impl Pool {
     pub fn forget(&self, address: &Address) {
         self.clients.write().remove(address);
         self.ring.write().remove(address);
+        self.standby.write().remove(address);
+        self.managers.write().remove(address);
     }
 
     /// Who is at this address? On a connection of its own, without credentials.
@@ -194,12 +238,14 @@ struct Peer<K: Kind> {
     shared: Arc<Shared>,
     slots: Box<[Arc<Slot<K>>]>,
     turn: AtomicUsize,
+    /// It is this process.
+    here: Option<InProcess<K>>,
 }
 
 impl<K: Kind> Peer<K> {
     fn new(address: Address, shared: Arc<Shared>) -> Peer<K> {
         let slots = (0..shared.settings.connections_per_peer.max(1)).map(|_| Arc::default()).collect();
-        Peer { address, shared, slots, turn: AtomicUsize::new(0) }
+        Peer { address, shared, slots, turn: AtomicUsize::new(0), here: None }
     }
 
     /// A connection: the next one around; another one while that is not open; else waits until one is.
@@ -226,6 +272,12 @@ impl<K: Kind> Peer<K> {
         let start = Instant::now();
         context.deadline =
             context.deadline.min(start + self.shared.settings.deadline_max.min(DEADLINE_CEILING));
+        if let Some(service) = &self.here {
+            let left = context.deadline.saturating_duration_since(start);
+            let answered = tokio::time::timeout(left, service(context, request)).await;
+            let answered = answered.map_err(|_| CallFailure::TimedOut(self.address.clone(), left))?;
+            return answered.map_err(|error| CallFailure::NoAnswer(self.address.clone(), error.detail));
+        }
         let tracked = Arc::new(Tracked::new(request));
 
         let connection = self.connection(context.deadline).await?;

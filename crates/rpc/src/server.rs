@@ -13,7 +13,7 @@
 //!   worse than to refuse them: tarpc also writes answers and watches deadlines only while it reads.)
 //! - **The loop goes on.** A failure to accept (out of file descriptors, say) is logged and waited out.
 //! - When `shutdown` completes nothing is accepted any more, and every connection with its handlers is dropped; when
-//!   [`serve`] returns, they are.
+//!   [`serve`] returns, they are. ([`accept`] leaves them to whoever called it.)
 
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use tracing::{Instrument, debug, debug_span, error, warn};
 
 use crate::codec;
 use crate::credentials::Credentials;
-use crate::kind::{ForClients, ForRing, Kind};
+use crate::kind::{ForClients, ForManager, ForRing, ForStandby, Kind};
 use crate::net::{BoxStream, Listener};
 use crate::preamble::{self, PREAMBLE_TIMEOUT, PreambleError, Service};
 
@@ -71,7 +71,7 @@ impl Default for Limits {
     }
 }
 
-/// What a server does with the connections that it lets in. Both methods are one line:
+/// What a server does with the connections that it lets in. Each method is one line:
 ///
 /// ```
 /// use chordata_rpc::server::{Handlers, Session};
@@ -127,6 +127,18 @@ pub trait Handlers: Clone + Send + Sync + 'static {
     fn chordata(&self, session: Session<ForClients>) -> BoxFuture<'static, ()>;
     /// Runs a connection for other nodes to its end.
     fn ring(&self, session: Session<ForRing>) -> BoxFuture<'static, ()>;
+    /// Runs a connection for those who say where a server belongs to its end.
+    fn standby(&self, session: Session<ForStandby>) -> BoxFuture<'static, ()> {
+        Box::pin(async move { drop(session) })
+    }
+    /// Runs a connection for those who command a manager to its end.
+    fn manager(&self, session: Session<ForManager>) -> BoxFuture<'static, ()> {
+        Box::pin(async move { drop(session) })
+    }
+    /// For what it has such methods; who wants anything else is refused with the reason.
+    fn offered(&self) -> &'static [Service] {
+        &[Service::Client, Service::Ring]
+    }
 }
 
 /// A connection that was let in.
@@ -170,14 +182,47 @@ impl<K: Kind> Session<K> {
     }
 }
 
+/// Connections that were let in. Dropping this ends them soon.
+#[derive(Debug)]
+pub struct Connections(JoinSet<()>);
+
+impl Connections {
+    /// Have all of them ended?
+    pub fn are_over(&mut self) -> bool {
+        // One that panicked has ended, too.
+        while self.0.try_join_next().is_some() {}
+        self.0.is_empty()
+    }
+
+    /// Ends them, with their handlers; returns when they are.
+    pub async fn end(mut self) {
+        self.0.shutdown().await;
+    }
+}
+
 /// Accepts and serves connections until `shutdown` completes.
 pub async fn serve<H, F>(
-    mut listener: Box<dyn Listener>,
+    listener: Box<dyn Listener>,
     credentials: Credentials,
     limits: Limits,
     handlers: H,
     shutdown: F,
 ) where
+    H: Handlers,
+    F: Future<Output = ()>,
+{
+    accept(listener, credentials, limits, handlers, shutdown).await.end().await;
+}
+
+/// Accepts and serves connections until `shutdown` completes; those that are open go on.
+pub async fn accept<H, F>(
+    mut listener: Box<dyn Listener>,
+    credentials: Credentials,
+    limits: Limits,
+    handlers: H,
+    shutdown: F,
+) -> Connections
+where
     H: Handlers,
     F: Future<Output = ()>,
 {
@@ -222,8 +267,7 @@ pub async fn serve<H, F>(
             }
         }
     }
-    drop(listener);
-    connections.shutdown().await;
+    Connections(connections)
 }
 
 /// What every new connection needs.
@@ -247,9 +291,17 @@ impl<H: Handlers> Door<H> {
     }
 
     async fn run(self, mut stream: BoxStream, peer: Arc<str>, full: bool, permit: OwnedSemaphorePermit) {
-        let received =
-            preamble::receive(&mut stream, &self.credentials, full, self.limits.preamble_timeout).await;
+        let received = preamble::receive(
+            &mut stream,
+            &self.credentials,
+            self.handlers.offered(),
+            full,
+            self.limits.preamble_timeout,
+        )
+        .await;
         match received {
+            Ok(Service::Manager) => self.handlers.manager(Session::new(stream, peer, self.limits)).await,
+            Ok(Service::Standby) => self.handlers.standby(Session::new(stream, peer, self.limits)).await,
             Ok(Service::Client) => self.handlers.chordata(Session::new(stream, peer, self.limits)).await,
             Ok(Service::Ring) => self.handlers.ring(Session::new(stream, peer, self.limits)).await,
             Ok(Service::Probe) => {}

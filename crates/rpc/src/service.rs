@@ -16,8 +16,8 @@ use chordata_protocol::message::{Candidate, Found};
 use chordata_protocol::peer::Successor;
 use chordata_protocol::procedure::lookup::Hop;
 use chordata_protocol::{
-    Address, BadInput, Consistency, Id, Key, Lease, Operation, Outcome, Peer, Placement, Policy, Range,
-    Record, Replication, Request, Response, Stamp, Value, Version,
+    Address, BadInput, Consistency, Id, Key, Lease, Moment, Operation, Outcome, Peer, Placement, Policy,
+    Range, Record, Replication, Request, Response, Stamp, Ttl, Value, Version,
 };
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +48,9 @@ pub struct Options {
     pub acks: u8,
     /// Eventual mode: the highest version that the client has seen. What it writes gets a higher one.
     pub seen: Option<Version>,
+    /// For how long what `put`, `put_many` and `compare_and_swap` store lives, from when the write is decided; none: for ever.
+    /// Nothing else heeds it.
+    pub ttl: Option<Ttl>,
 }
 
 impl Options {
@@ -59,6 +62,7 @@ impl Options {
         level: Level::Linearizable,
         acks: 1,
         seen: None,
+        ttl: None,
     };
 }
 
@@ -147,6 +151,14 @@ pub enum Error {
     /// Ask another node: this one is joining or has left. Nothing was changed.
     #[error("this node is not in the ring: it is still joining, or has departed")]
     NotMember,
+    /// Tell it to enter a ring, or ask another one. Nothing was changed.
+    #[error(
+        "this server is on standby: it is in no ring until it is told to enter one (`chordata rpc enter`)"
+    )]
+    OnStandby,
+    /// Have it leave first. Nothing was changed.
+    #[error("this server is in a ring already, as {0} of the cluster {1}: have it leave that first")]
+    AlreadyMember(Peer, ClusterId),
     /// Try again later. Nothing was changed.
     #[error("not possible now: {0}")]
     Unavailable(String),
@@ -372,6 +384,8 @@ pub struct ScanOptions {
     pub limit: u32,
     /// Values too, or only keys and versions?
     pub values: bool,
+    /// Only keys of these identifiers, all of which the node must serve. None: whatever it serves.
+    pub range: Option<Range>,
 }
 
 /// Some of the keys that a node serves, in the order of their ids, as they were at one moment.
@@ -381,6 +395,9 @@ pub struct Page {
     pub entries: Vec<(Key, Version, Option<Value>)>,
     /// Are there more behind the last?
     pub more: bool,
+    /// If there may be more: go on behind this one. It is the last of the entries, or a later key that was passed by: a page
+    /// may have no entries at all.
+    pub after: Option<Key>,
     /// What the node serves; none: nothing.
     pub range: Option<Range>,
 }
@@ -437,6 +454,8 @@ pub struct Status {
     pub chain: Option<ChainStatus>,
     /// Its part in eventual mode; none where the data is kept in another one.
     pub eventual: Option<Box<EventualStatus>>,
+    /// Where it answers HTTP: `HOST:PORT`. None: nowhere.
+    pub http: Option<String>,
 }
 
 /// What a node in eventual mode knows of the others, and what it did.
@@ -586,6 +605,8 @@ pub enum Held {
         hash: ValueHash,
         /// How long it is.
         bytes: u64,
+        /// When it ends by itself; none: never.
+        expires: Option<Moment>,
     },
     /// A record whose checksum is wrong. It is never served.
     Damaged,
@@ -627,6 +648,9 @@ pub struct DigestOptions {
     pub range: Range,
     /// Begin behind this one.
     pub after: Option<Key>,
+    /// Leave out values that end by themselves up to this moment: in eventual mode each node ends them by its own clock.
+    /// None: leave none out.
+    pub ended_by: Option<Moment>,
 }
 
 /// The digest of some of what a node had at a mark, or has, in the order of the identifiers from the range's low end on.
@@ -651,6 +675,8 @@ pub struct CopiesOptions {
     pub after: Option<Key>,
     /// At most this many; the server may send fewer.
     pub limit: u32,
+    /// As in [`DigestOptions::ended_by`].
+    pub ended_by: Option<Moment>,
 }
 
 /// Some of what a node has, in the order of the identifiers from the range's low end on, as it was at one moment.
@@ -662,6 +688,28 @@ pub struct CopiesPage {
     pub more: bool,
     /// The node's replica of the range's high end at that moment; none: it has none.
     pub replica: Option<ReplicaStatus>,
+}
+
+/// Which part of what a node has to give whole.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RecordsOptions {
+    /// As the copy was at this mark; none: as it is now.
+    pub mark: Option<MarkName>,
+    /// Keys of these identifiers.
+    pub range: Range,
+    /// Begin behind this one.
+    pub after: Option<Key>,
+    /// At most this many; the server may send fewer.
+    pub limit: u32,
+}
+
+/// Some of the records that a node has, in the order of the identifiers from the range's low end on.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RecordsPage {
+    /// Keys with their values.
+    pub records: Vec<(Key, Record)>,
+    /// Are there more behind the last?
+    pub more: bool,
 }
 
 /// For clients. Every method is one call and one answer; see the module's words on recursion.
@@ -721,6 +769,8 @@ pub trait Chordata {
     async fn copy(key: Key) -> Result<KeyCopy, Error>;
     /// Some of what this node itself has, whether or not it may serve it.
     async fn copies(options: CopiesOptions) -> Result<CopiesPage, Error>;
+    /// Some of the records that this node has, whether or not it may serve them: what a dump is made of.
+    async fn records(options: RecordsOptions) -> Result<RecordsPage, Error>;
     /// Puts a mark into the log of an epoch whose head this node is: every serving replica keeps its copy as it is there
     /// for a while. Answers when it is committed; if the epoch has ended meanwhile, not every replica may have it.
     async fn mark(mark: MarkName) -> Result<Marked, Error>;

@@ -218,7 +218,7 @@ impl World {
         let Some(node) = self.nodes.get_mut(first) else { return };
         for number in 0..count {
             let (key, version) = (bulk_key(number), Version { epoch: 1, sequence: 0 });
-            let record = Record { version, value: Value::from(vec![0; 100]) };
+            let record = Record { version, value: Value::from(vec![0; 100]), expires: None };
             node.store.apply(vec![Write::Put(key.id(space), key, record)]).expect(MEMORY);
         }
     }

@@ -38,6 +38,28 @@ fn a_damaged_record_that_is_served_is_found_by_what_is_served() {
 }
 
 #[test]
+fn a_newer_value_that_is_ended_in_place_of_an_older_one_is_found() {
+    finds(Sabotage::EndsAnything, 12, 10, |wrong| {
+        wrong.contains(" is ended, and has no moment") || wrong.contains(" before its moment")
+    });
+}
+
+#[test]
+fn a_value_that_is_ended_too_early_is_found() {
+    finds(Sabotage::EndsEarly, 12, 12, |wrong| wrong.contains(" before its moment"));
+}
+
+#[test]
+fn a_replica_that_ends_values_by_itself_is_found_by_what_it_serves() {
+    // Clocks differ by less than a second: in that time somebody reads it there, or the chain changes.
+    finds(Sabotage::EndsAnywhere, 12, 8, |wrong| {
+        wrong.contains(": a read of ")
+            || wrong.contains(": a replica that begins to serve epoch ")
+            || wrong.contains(" lacks ")
+    });
+}
+
+#[test]
 fn a_replica_that_stores_something_else_is_found_by_the_prefixes() {
     finds(Sabotage::AltersEntries, 12, 8, |wrong| wrong.contains(" stores another #"));
 }

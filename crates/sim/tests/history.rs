@@ -176,7 +176,7 @@ fn what_once_and_lost_refuse_has_no_order() {
     always(CASES, inputs, |(history, end)| {
         let value = |at: usize| history.operations().get(at)?.value().cloned();
         let end = end.and_then(|(at, sequence)| {
-            Some(Record { version: Version { epoch: 1, sequence }, value: value(at)? })
+            Some(Record { version: Version { epoch: 1, sequence }, value: value(at)?, expires: None })
         });
         let answer =
             end.clone().map_or(Answer::Absent { as_of: Version { epoch: 1, sequence: 39 } }, Answer::Found);

@@ -20,7 +20,7 @@ fn swap(expected: Option<u64>, value: Option<&str>) -> Kind {
 }
 
 fn record(sequence: u64, value: &str) -> Record {
-    Record { version: v(sequence), value: Value::from(value) }
+    Record { version: v(sequence), value: Value::from(value), expires: None }
 }
 
 fn found(sequence: u64, value: &str) -> Outcome {

@@ -11,8 +11,8 @@ use crate::state_file::StateFile;
 pub const LOCK_FILE: &str = "store.lock";
 /// The file that says in which format everything else in the directory is.
 pub const FORMAT_FILE: &str = "FORMAT";
-/// The format that this program writes, and the newest that it reads.
-pub const FORMAT: u32 = 1;
+/// The format that this program writes, and the newest that it reads. Since 2 a value may end at a moment.
+pub const FORMAT: u32 = 2;
 
 const FORMAT_MAGIC: [u8; 8] = *b"CHDstore";
 const CONTENT: &[u8] = b"a store of chordata: records in a redb database\n";
@@ -43,11 +43,13 @@ impl Directory {
             return Err(StoreError::InUse { directory });
         };
         let format = StateFile::new(Arc::clone(&files), FORMAT_FILE, FORMAT_MAGIC, FORMAT);
-        if format.read()?.is_none() {
-            if files.exists(data).map_err(failed)? {
+        match format.read()? {
+            None if files.exists(data).map_err(failed)? => {
                 return Err(StoreError::NotAStore { directory, file: data.to_owned() });
             }
-            format.write(CONTENT)?;
+            // What an older program wrote is read as it is, and is not for that program any more.
+            Some(state) if state.format == FORMAT => {}
+            None | Some(_) => format.write(CONTENT)?,
         }
         Ok(Directory { files, _lock: lock })
     }

@@ -8,13 +8,15 @@
 //! - What waits is written by a [`Flush`], which is taken under the engine's lock ([`Engine::begin_flush`]), run
 //!   without it, and given back under it ([`Engine::end_flush`]). One flush is one transaction, synced once, however
 //!   many batches wait. [`crate::group`] is the thread that does this.
+//! - [`Engine::endings`] is right at every moment, with what was not yet written too: it is changed with the rows, in the same
+//!   batch and on disk in the same transaction. It costs keys without a moment nothing.
 //! - A failed write or sync is fatal: from then on every call answers [`StoreError::Fatal`].
 //! - A record whose checksum is wrong is [`StoreError::Damaged`], never an answer.
 
 use std::ops::ControlFlow;
 
 use chordata_protocol::key::KEY_BYTES_MAX;
-use chordata_protocol::{Id, Key, Range, Record, Value, Version};
+use chordata_protocol::{Ending, Id, Key, Moment, Range, Record, Value, Version};
 
 use crate::disk::{Flush, Flushed};
 use crate::error::StoreError;
@@ -27,18 +29,20 @@ pub struct Stored {
     pub version: Version,
     /// What it holds; none: it was deleted, and this is its tombstone.
     pub value: Option<Value>,
+    /// When that ends by itself; none: never. Engines only remember it.
+    pub expires: Option<Moment>,
 }
 
 impl Stored {
     /// What the key holds: nothing, if this is a tombstone.
     pub fn into_record(self) -> Option<Record> {
-        self.value.map(|value| Record { version: self.version, value })
+        self.value.map(|value| Record { version: self.version, value, expires: self.expires })
     }
 }
 
 impl From<Record> for Stored {
     fn from(record: Record) -> Stored {
-        Stored { version: record.version, value: Some(record.value) }
+        Stored { version: record.version, value: Some(record.value), expires: record.expires }
     }
 }
 
@@ -49,6 +53,8 @@ pub struct Mark {
     pub version: Version,
     /// Does it hold a value? If not, this is a tombstone.
     pub live: bool,
+    /// When the value ends by itself; none: never.
+    pub expires: Option<Moment>,
 }
 
 /// A change of one key, or of one note.
@@ -131,17 +137,20 @@ pub struct Item<'a> {
     pub version: Version,
     /// What it holds; none: this is a tombstone.
     pub value: Option<&'a [u8]>,
+    /// When that ends by itself; none: never.
+    pub expires: Option<Moment>,
 }
 
 impl Item<'_> {
     /// What the key holds, copied: nothing, if this is a tombstone.
     pub fn record(&self) -> Option<Record> {
-        self.value.map(|value| Record { version: self.version, value: value.into() })
+        let expires = self.expires;
+        self.value.map(|value| Record { version: self.version, value: value.into(), expires })
     }
 
     /// What is kept of the key, copied.
     pub fn stored(&self) -> Stored {
-        Stored { version: self.version, value: self.value.map(Value::from) }
+        Stored { version: self.version, value: self.value.map(Value::from), expires: self.expires }
     }
 
     /// Where it is, copied: scans go on behind it.
@@ -155,6 +164,9 @@ pub type Visitor<'a> = &'a mut dyn FnMut(Item<'_>) -> ControlFlow<()>;
 
 /// The same for notes: name and content.
 pub type NoteVisitor<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;
+
+/// What looks at the keys that end by themselves, one after another, until it breaks off.
+pub type EndingVisitor<'a> = &'a mut dyn FnMut(Ending) -> ControlFlow<()>;
 
 /// Keys with what they hold, in the order of their identifiers. See the module for what it guarantees.
 pub trait Engine: Send {
@@ -218,6 +230,14 @@ pub trait Engine: Send {
     /// # Errors
     /// When a record is damaged (those in front of it were visited; one may go on behind it), or the store has failed.
     fn scan(&self, range: Range, after: Option<&Position>, visit: Visitor<'_>) -> Result<(), StoreError>;
+
+    /// Visits the keys that end by themselves, those that end first first, beginning behind `after`, until the visitor breaks
+    /// off. Whether a key's record can be read is not looked at. (Where a damaged record was overwritten, its moment may
+    /// still be visited: whoever acts on it looks at the record.)
+    ///
+    /// # Errors
+    /// When the store has failed.
+    fn endings(&self, after: Option<&Ending>, visit: EndingVisitor<'_>) -> Result<(), StoreError>;
 
     /// The keys as they are now, for [`Engine::scan_snapshot`]. While it lives, the engine keeps what is overwritten.
     fn snapshot(&mut self) -> Snapshot;

@@ -1,7 +1,7 @@
 //! Storage engines of Chordata behind one trait.
 //!
 //! An [`Engine`] keeps the keys of one node in the order of their identifiers: point reads, atomic batches, ordered
-//! scans over a range of the ring, snapshots, counts. It knows nothing of who may read what: that is the ring's business.
+//! scans over a range of the ring, snapshots, counts, and which of them end by themselves next. It knows nothing of who may read what: that is the ring's business.
 //! What hand-overs do with an engine (read a part, merge, erase) is in [`transfer`], once for every engine.
 //!
 //! ```text
@@ -30,7 +30,9 @@ mod undo;
 
 pub use directory::Directory;
 pub use disk::{DiskEngine, DiskSettings, Flush, Flushed};
-pub use engine::{Change, Engine, Item, KeyRef, Mark, NoteVisitor, Position, Stored, Ticket, Visitor};
+pub use engine::{
+    Change, EndingVisitor, Engine, Item, KeyRef, Mark, NoteVisitor, Position, Stored, Ticket, Visitor,
+};
 pub use error::StoreError;
 pub use file::{File, Files, RealFiles, SimulatedFiles};
 pub use memory::MemoryEngine;

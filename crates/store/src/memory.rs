@@ -3,16 +3,19 @@
 //!
 //! Nearly every identifier has a single key (two with one SHA-1 are not known; small teaching rings have several), so
 //! a slot holds one key in place and makes room for more only when it must. Key and value are one piece of memory
-//! (`Packed`): a million keys of 16 B with values of 100 B take about 200 MB.
+//! (`Packed`): a million keys of 16 B with values of 100 B take about 200 MB. Keys that end by themselves take 8 bytes more,
+//! and their identifiers are once more in an ordered set of moments.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, btree_map};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::ops::Bound;
 
-use chordata_protocol::{Id, Key, Range};
+use chordata_protocol::{Ending, Id, Key, Moment, Range};
 
 use crate::disk::{Flush, Flushed};
-use crate::engine::{Change, Counts, Engine, Item, Mark, NoteVisitor, Position, Stored, Ticket, Visitor};
+use crate::engine::{
+    Change, Counts, EndingVisitor, Engine, Item, Mark, NoteVisitor, Position, Stored, Ticket, Visitor,
+};
 use crate::error::StoreError;
 use crate::layers::{Below, Layer, Layers, Seen, merge};
 use crate::packed::Packed;
@@ -61,6 +64,8 @@ impl Slot {
 #[derive(Debug, Default)]
 pub struct MemoryEngine {
     slots: BTreeMap<Id, Slot>,
+    /// Where rows are that end by themselves, by their moments.
+    endings: BTreeSet<(Moment, Id)>,
     notes: BTreeMap<Vec<u8>, Vec<u8>>,
     counts: Counts,
     applied: Ticket,
@@ -77,12 +82,27 @@ impl MemoryEngine {
         if let Some(row) = &row {
             self.counts.add(row.weight());
         }
+        let ends = row.as_ref().and_then(Packed::expires);
         let old = self.exchange(id, key, row);
         if let Some(old) = &old {
             self.counts.subtract(old.weight());
+            if let Some(ended) = old.expires().filter(|ended| Some(*ended) != ends) {
+                self.forget_ending(id, ended);
+            }
+        }
+        if let Some(ends) = ends {
+            self.endings.insert((ends, id));
         }
         if keep_old {
             self.undo.keep(&row::place(id, key), || old);
+        }
+    }
+
+    /// A row there does not end then any more; another of the identifier may.
+    fn forget_ending(&mut self, id: Id, moment: Moment) {
+        let rows = self.slots.get(&id).map(Slot::rows).unwrap_or_default();
+        if rows.iter().all(|row| row.expires() != Some(moment)) {
+            self.endings.remove(&(moment, id));
         }
     }
 
@@ -170,7 +190,7 @@ impl Below for Row<'_> {
 
 fn item<'a>(place: RowKey<'a>, row: &'a Packed) -> Item<'a> {
     let key = place.key().expect("only keys with their tags are kept");
-    Item { id: place.id, key, version: row.version(), value: row.value() }
+    Item { id: place.id, key, version: row.version(), value: row.value(), expires: row.expires() }
 }
 
 /// Never fails, but for keys that are too long.
@@ -203,11 +223,11 @@ impl Engine for MemoryEngine {
         for change in batch {
             match change {
                 Change::Put(id, key, record) => {
-                    let row = Packed::new(&key, record.version, Some(&record.value));
+                    let row = Packed::new(&key, record.version, Some(&record.value), record.expires);
                     self.set(id, &key, Some(row), keep_old);
                 }
                 Change::Bury(id, key, version) => {
-                    self.set(id, &key, Some(Packed::new(&key, version, None)), keep_old);
+                    self.set(id, &key, Some(Packed::new(&key, version, None, None)), keep_old);
                 }
                 Change::Remove(id, key) => self.set(id, &key, None, keep_old),
                 Change::Note(name, Some(note)) => {
@@ -232,6 +252,22 @@ impl Engine for MemoryEngine {
 
     fn scan(&self, range: Range, after: Option<&Position>, visit: Visitor<'_>) -> Result<(), StoreError> {
         self.scan_layers(Vec::new, range, after, visit)
+    }
+
+    fn endings(&self, after: Option<&Ending>, visit: EndingVisitor<'_>) -> Result<(), StoreError> {
+        let from = after.map_or(Bound::Unbounded, |after| Bound::Included((after.at, after.id)));
+        for (at, id) in self.endings.range((from, Bound::Unbounded)) {
+            for row in self.slots.get(id).map(Slot::rows).unwrap_or_default() {
+                let key =
+                    RowKey { id: *id, key: row.key() }.key().expect("only keys with their tags are kept");
+                let ending = Ending { at: *at, id: *id, key: key.to_key() };
+                let is_next = row.expires() == Some(*at) && after.is_none_or(|after| ending > *after);
+                if is_next && visit(ending).is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
     }
 
     fn snapshot(&mut self) -> Snapshot {

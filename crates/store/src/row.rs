@@ -4,7 +4,7 @@
 use std::cmp::Ordering;
 use std::ops::Bound;
 
-use chordata_protocol::{Id, Key, Range};
+use chordata_protocol::{Ending, Id, Key, Moment, Range};
 
 use crate::engine::{KeyRef, Position};
 
@@ -62,6 +62,21 @@ pub(crate) fn place(id: Id, key: &Key) -> Vec<u8> {
     place.push(tag);
     place.extend_from_slice(bytes);
     place
+}
+
+const MOMENT_BYTES: usize = 8;
+
+/// The moment of a row, and its place: compared byte by byte they have the order of [`Ending`].
+pub(crate) fn ending(moment: Moment, place: &[u8]) -> Vec<u8> {
+    [moment.as_millis().to_be_bytes().as_slice(), place].concat()
+}
+
+/// From all the bytes. None: they are no moment and place.
+pub(crate) fn read_ending(bytes: &[u8]) -> Option<Ending> {
+    let (moment, place) = bytes.split_first_chunk::<MOMENT_BYTES>()?;
+    let place = RowKey::read(place)?;
+    let at = Moment::from_millis(u64::from_be_bytes(*moment));
+    Some(Ending { at, id: place.id, key: place.key()?.to_key() })
 }
 
 fn behind(id: Id) -> Vec<u8> {

@@ -12,6 +12,8 @@ use crate::error::StoreError;
 const ENTRY_OVERHEAD_BYTES: usize = 32;
 /// Keys that one batch erases: a whole range in one would take as much memory as its keys.
 const ERASED_AT_ONCE: usize = 4096;
+/// Bytes of values in such a batch: an engine on disk reads them, and nobody gets at it meanwhile.
+const ERASED_BYTES_AT_ONCE: usize = 8 * 1024 * 1024;
 
 /// Keys of a range that hold something, in their order, beginning behind `after`: as many as fit in `bytes_max`, and at
 /// least one. The second part is where to go on; none: that was all.
@@ -104,8 +106,8 @@ pub fn erase(engine: &mut dyn Engine, range: Range) -> Result<Ticket, StoreError
     }
 }
 
-/// Removes the first keys of a range behind `after`, and their tombstones, at most so many. Gives the last one; none: there
-/// were none.
+/// Removes the first keys of a range behind `after`, and their tombstones, at most so many, fewer if their values are long.
+/// Gives the last one; none: there were none.
 ///
 /// # Errors
 /// When the store has failed.
@@ -115,10 +117,12 @@ pub fn erase_some(
     after: Option<&Position>,
     count_max: usize,
 ) -> Result<Option<Position>, StoreError> {
-    let mut erased = Vec::new();
+    let (mut erased, mut bytes) = (Vec::new(), 0);
     let scanned = engine.scan(range, after, &mut |item| {
         erased.push(item.position());
-        if erased.len() < count_max { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        bytes += item.value.map_or(0, <[u8]>::len);
+        let has_room = erased.len() < count_max && bytes < ERASED_BYTES_AT_ONCE;
+        if has_room { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
     match scanned {
         Ok(()) => {}

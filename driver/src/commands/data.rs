@@ -2,9 +2,11 @@
 
 use std::io::{IsTerminal, Read};
 
-use chordata_client::{Client, Routing};
+use chordata_client::{Client, PutOptions, Routing};
 use chordata_protocol::procedure::lookup::Hop;
-use chordata_protocol::{Address, Consistency, Key, Outcome as KeyOutcome, Policy, Space, Value, Version};
+use chordata_protocol::{
+    Address, Consistency, Key, Moment, Outcome as KeyOutcome, Policy, Space, Ttl, Value, Version,
+};
 use chordata_rpc::service::{Answer, Level, ScanOptions, Trip};
 use serde::Serialize;
 
@@ -186,6 +188,9 @@ pub(crate) struct PutArguments {
     /// Only if there is no such key
     #[arg(long)]
     if_absent: bool,
+    /// For so long, as in 500ms, 30s, 5m, 2h or 7d; otherwise for ever. A later put has its own, or none
+    #[arg(long, value_name = "TIME")]
+    ttl: Option<Ttl>,
     #[command(flatten)]
     write: WriteArguments,
 }
@@ -214,10 +219,11 @@ impl PutArguments {
             });
         }
         let key = parse_key(&self.key, client.space())?;
+        let options = PutOptions { ttl: self.ttl };
         let answer = if self.if_absent || self.if_version.is_some() {
-            client.compare_and_swap(key.clone(), self.if_version, Some(value)).await?
+            client.compare_and_swap_with(key.clone(), self.if_version, Some(value), options).await?
         } else {
-            client.put(key.clone(), value).await?
+            client.put_with(key.clone(), value, options).await?
         };
         let conflict = matches!(answer.result, KeyOutcome::Conflict(_));
         context.output.show(&Written::new(&key, client.space(), answer));
@@ -240,6 +246,8 @@ struct Found {
     id: chordata_protocol::Id,
     value: Value,
     version: Version,
+    /// When it ends by itself, in milliseconds since 1970; none: never.
+    expires: Option<Moment>,
     owner: Address,
     hops: u32,
     timeouts: u32,
@@ -265,13 +273,14 @@ impl GetArguments {
             return Err(Failure::NotFound(format!("there is no key {key}")));
         };
         if context.output.json {
-            let (value, version) = (record.value, record.version);
+            let (value, version, expires) = (record.value, record.version, record.expires);
             let (id, owner) = (key.id(client.space()), owner.address);
             context.output.json(&Found {
                 key: key.to_string(),
                 id,
                 value,
                 version,
+                expires,
                 owner,
                 hops,
                 timeouts,
@@ -363,7 +372,8 @@ impl KeysArguments {
             while left > 0 {
                 let limit = u32::try_from(left).unwrap_or(PAGE).min(PAGE);
                 let prefix = self.prefix.as_bytes().to_vec();
-                let options = ScanOptions { after, prefix, limit, values: self.values };
+                let options =
+                    ScanOptions { after, prefix, limit, values: self.values, ..ScanOptions::default() };
                 let page = client.scan(&node, options).await?;
                 left -= page.entries.len();
                 for (key, version, value) in &page.entries {
@@ -384,7 +394,7 @@ impl KeysArguments {
                         context.output.raw(format!("{key}\n").as_bytes());
                     }
                 }
-                after = page.entries.last().map(|(key, _, _)| key.clone());
+                after = page.after;
                 if !page.more {
                     break;
                 }

@@ -84,7 +84,7 @@ impl DemoArguments {
         }
         let space = Space::new(self.bits).unwrap_or_default();
         let lines = self.lines(space)?;
-        let mut servers = Servers::new(self.keep)?;
+        let mut servers = Servers::new("demo", self.keep)?;
         // Before anything is started, so that no moment is left in which a signal would leave something behind.
         let (mut interrupt, mut terminate) =
             (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);

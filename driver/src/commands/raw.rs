@@ -5,7 +5,9 @@ use std::time::Duration;
 use chordata_client::Failure as ClientFailure;
 use chordata_protocol::chain::Epoch;
 use chordata_protocol::{Id, Key, Placement, Policy, Range, Space, StoreId, Value, Version};
-use chordata_rpc::service::{CopiesOptions, DigestOptions, Joiner, MarkName, Options, Route, ScanOptions};
+use chordata_rpc::service::{
+    CopiesOptions, DigestOptions, Joiner, MarkName, Options, RecordsOptions, Route, ScanOptions,
+};
 use chordata_rpc::{ChordataStub, within};
 use chordata_server::settings::with_port;
 use clap::CommandFactory;
@@ -21,7 +23,7 @@ use crate::suggest;
 const WITHIN: Duration = Duration::from_secs(60);
 
 /// Methods with their arguments, as help shows them.
-const METHODS: [(&str, &str); 27] = [
+const METHODS: [(&str, &str); 32] = [
     ("put", "KEY VALUE"),
     ("get", "KEY"),
     ("get_node", "NUMBER ATTRIBUTE"),
@@ -45,9 +47,14 @@ const METHODS: [(&str, &str); 27] = [
     ("recover_quorum", "VIEW-INDEX"),
     ("copy", "KEY"),
     ("copies", "LOW-ID HIGH-ID [LIMIT]"),
+    ("records", "LOW-ID HIGH-ID [LIMIT]"),
     ("mark", "EPOCH NAME"),
     ("digest", "[EPOCH NAME] LOW-ID HIGH-ID"),
     ("unmark", "EPOCH NAME"),
+    ("standing", ""),
+    ("enter", "[found [single|chain|eventual [K [memory|interval|sync]]] | join HOST:PORT...]"),
+    ("leave", ""),
+    ("release", ""),
     ("methods", ""),
 ];
 
@@ -98,17 +105,24 @@ impl RpcArguments {
             context.output.raw(methods().as_bytes());
             return Ok(());
         }
+        let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
+        if let Some(answer) = super::process::call(&self.method, &arguments, usage, context).await? {
+            return self.show(&answer, context);
+        }
         let connection = context.target.connect(context.output).await?;
         let space = connection.client.space();
         let stub = connection.client.pool().client(&connection.client.entry());
-        let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
         let answer = match self.call(&stub, space, &arguments).await? {
             Some(answer) => answer,
             None => {
                 return Err(Failure::input(format!("usage: chordata rpc {} {usage}", self.method)));
             }
         };
-        let text = serde_json::to_string_pretty(&answer).map_err(Failure::failed)?;
+        self.show(&answer, context)
+    }
+
+    fn show(&self, answer: &Json, context: &Context) -> Outcome {
+        let text = serde_json::to_string_pretty(answer).map_err(Failure::failed)?;
         context.output.raw(format!("{text}\n").as_bytes());
         Ok(())
     }
@@ -187,7 +201,7 @@ impl RpcArguments {
                     [epoch, name] => Some(parse_mark(epoch, name)?),
                     _ => None,
                 };
-                let options = DigestOptions { mark, range, after: None };
+                let options = DigestOptions { mark, range, after: None, ended_by: None };
                 let answer = stub.digest(limit, options).await.map_err(ClientFailure::from_call)?;
                 let page = answer.map_err(ClientFailure::from)?;
                 // JSON has no numbers of 128 bits.
@@ -203,8 +217,15 @@ impl RpcArguments {
                     range,
                     after: None,
                     limit: parse_limit(rest.first().copied())?,
+                    ended_by: None,
                 };
                 answer!(stub.copies(limit, options))?
+            }
+            ("records", [low, high, rest @ ..]) if rest.len() < 2 => {
+                let range = Range { low: parse_id(low, space)?, high: parse_id(high, space)? };
+                let limit_of_page = parse_limit(rest.first().copied())?;
+                let options = RecordsOptions { mark: None, range, after: None, limit: limit_of_page };
+                answer!(stub.records(limit, options))?
             }
             _ => return Ok(None),
         }))

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chordata_client::look::Replicas;
 use chordata_client::{Client, Failure as ClientFailure};
 use chordata_protocol::chain::Epoch;
-use chordata_protocol::{Address, Consistency, Id, Key, Version};
+use chordata_protocol::{Address, Consistency, Id, Key, Moment, Version};
 use chordata_rpc::service::{Held, KeyCopy};
 use serde::Serialize;
 
@@ -38,6 +38,8 @@ struct Row {
     version: Option<Version>,
     hash: Option<String>,
     bytes: Option<u64>,
+    /// When it ends by itself; none: never, or it is not known.
+    expires: Option<Moment>,
     /// `clean`, `dirty`, `absent`, `damaged`, or why it is not known.
     state: String,
 }
@@ -53,6 +55,7 @@ impl Row {
             version: None,
             hash: None,
             bytes: None,
+            expires: None,
             state: String::new(),
         };
         let copy = match copy {
@@ -78,13 +81,22 @@ impl Row {
             Held::Damaged => "damaged",
         };
         row.state = state.to_owned();
-        if let Held::Value { version, hash, bytes } = copy.held {
+        if let Held::Value { version, hash, bytes, expires } = copy.held {
             row.version = Some(version);
             row.hash = Some(hash.to_string());
             row.bytes = Some(bytes);
+            row.expires = expires;
         }
         row
     }
+}
+
+/// In how long a value ends, to the second.
+fn ends(expires: Option<Moment>, now: Moment) -> String {
+    expires.map_or(String::new(), |expires| {
+        let left = expires.since(now).as_millis().div_ceil(1000);
+        if left == 0 { ", ends now".to_owned() } else { format!(", ends in {left} s") }
+    })
 }
 
 /// Do the clean copies of those that serve agree?
@@ -139,6 +151,7 @@ impl ReplicaTable {
 
 impl Report for ReplicaTable {
     fn text(&self) -> String {
+        let now = chordata_client::now();
         let rows = self.replicas.iter().map(|row| {
             vec![
                 row.address.to_string(),
@@ -147,7 +160,7 @@ impl Report for ReplicaTable {
                 row.version.map_or("-".to_owned(), |version| version.to_string()),
                 row.hash.as_ref().map_or("-".to_owned(), |hash| hash[..8].to_owned()),
                 row.bytes.map_or("-".to_owned(), |bytes| bytes.to_string()),
-                row.state.clone(),
+                row.state.clone() + &ends(row.expires, now),
             ]
         });
         let head = format!("{} has id {}\n", self.key, self.id.to_literal());

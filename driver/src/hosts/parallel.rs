@@ -200,6 +200,17 @@ impl Recap {
         )
     }
 
+    /// Says nothing if all went well.
+    ///
+    /// # Errors
+    /// When a host or the whole has failed: all reasons.
+    pub(crate) fn judge(&self) -> Outcome {
+        let failed = self.hosts.iter().filter_map(|account| Some((&account.host, account.error.as_ref()?)));
+        let mut reasons: Vec<String> = failed.map(|(host, error)| format!("{host}: {error}")).collect();
+        reasons.extend(self.error.clone());
+        if reasons.is_empty() { Ok(()) } else { Err(Failure::failed(reasons.join("; "))) }
+    }
+
     /// Shows it, and says whether the command has failed.
     ///
     /// # Errors

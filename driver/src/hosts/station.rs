@@ -12,6 +12,7 @@ use chordata_server::agent::report::{
     self, ConfigureReport, ConfigureRequest, EraseReport, FailureKind, ListenReport, ProbeReport,
     ReachReport, SignalReport, StartReport, StatusReport, StopReport,
 };
+use chordata_workload::{Job, Measured};
 use serde::de::DeserializeOwned;
 
 use super::connect::Sessions;
@@ -244,6 +245,15 @@ impl Station {
             _ if complaint.is_empty() => Err(HostFailure::Failed("the log cannot be read".to_owned())),
             _ => Err(HostFailure::Failed(complaint)),
         }
+    }
+
+    /// Sends requests from there.
+    ///
+    /// # Errors
+    /// As all verbs.
+    pub(crate) async fn generate(&self, job: &Job, limit: Duration) -> Result<Measured, HostFailure> {
+        let input = serde_json::to_vec(job).map_err(|error| HostFailure::Failed(error.to_string()))?;
+        self.call(&["generate"], Some(&input), limit).await
     }
 
     async fn call<T: DeserializeOwned>(

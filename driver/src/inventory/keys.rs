@@ -79,7 +79,7 @@ const ALIASES: [(&str, &str); 19] = [
 ];
 
 /// Settings of the server that the inventory sets itself, and what to use instead.
-const SETTINGS_ELSEWHERE: [(&str, &str); 15] = [
+const SETTINGS_ELSEWHERE: [(&str, &str); 17] = [
     ("listen", "set `bind` and `listen_port` of the host"),
     ("bind", "set `bind` of the host"),
     ("port", "set `listen_port` of the host"),
@@ -95,6 +95,8 @@ const SETTINGS_ELSEWHERE: [(&str, &str); 15] = [
     ("insecure", "set `insecure` in [cluster]: it is the same for all"),
     ("secret", "set `secret_file` in [cluster]: it is the same for all"),
     ("secret_file", "set `secret_file` in [cluster]: it is the same for all"),
+    ("standby", "the servers of an inventory are in its ring: start others with `chordata serve --standby`"),
+    ("manager", "the servers of an inventory are in its ring: start others with `chordata serve --standby`"),
 ];
 
 /// The key of this section that an unknown one is an everyday name for.

@@ -48,7 +48,7 @@ use document::Reader;
 use entry::Entry;
 use layer::Layer;
 
-pub(crate) use cluster::{ClusterOptions, REPLICATION};
+pub(crate) use cluster::{ClusterOptions, CopyOptions, REPLICATION};
 pub(crate) use host::{Access, Host, HostKeys};
 pub(crate) use paths::expand_home;
 pub(crate) use template::TEMPLATE;

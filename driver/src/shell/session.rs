@@ -218,11 +218,15 @@ impl Session {
 /// Why a command is given outside of the shell; none: it may be given here.
 fn elsewhere(command: &Command) -> Option<&'static str> {
     match command {
-        Command::Serve(_) | Command::Agent { .. } | Command::Demo(_) => Some("it starts servers"),
+        Command::Serve(_) | Command::Manager(_) | Command::Agent { .. } | Command::Demo(_) => {
+            Some("it starts servers")
+        }
         Command::Shell(_) => Some("this is one"),
         Command::Completions(_) => Some("it is for the shell of your system"),
         Command::Cluster(ClusterCommand::Depart(_)) | Command::Cluster(ClusterCommand::Join(_)) => None,
         Command::Cluster(_) => Some("it works on hosts"),
+        Command::Experiment(_) => Some("it starts servers, or loads this one to its limits"),
+        Command::Plot(_) => Some("it works on files"),
         _ => None,
     }
 }

@@ -67,7 +67,7 @@ fn corrupt(data: &Path) -> String {
         })
         .unwrap();
     let (key, version) = first.expect("the store has keys");
-    let record = Record { version, value: Value::from("something else") };
+    let record = Record { version, value: Value::from("something else"), expires: None };
     let id = key.id(chordata_protocol::Space::default());
     engine.apply(vec![Change::Put(id, key.clone(), record)]).unwrap();
     let flush = engine.begin_flush().unwrap().expect("something waits");

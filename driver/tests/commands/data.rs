@@ -1,7 +1,7 @@
 //! `put`, `get`, `delete`, `keys`.
 
 use crate::support::ring::Ring;
-use crate::support::run;
+use crate::support::{eventually, run};
 
 #[test]
 fn a_value_is_stored_printed_and_removed() {
@@ -41,6 +41,24 @@ fn what_cannot_be_stored_is_exit_code_2_and_says_why() {
     ring.run(&["put", "k", "v", "--if-version", "new"]).exits(2).remarks("EPOCH.SEQUENCE");
     assert_eq!(ring.keys(), 0);
     ring.run_with_input(&["put", "k", "-"], &vec![b'v'; 1024 * 1024]).exits(0);
+}
+
+#[test]
+fn a_value_with_a_time_to_live_says_when_it_ends_and_is_gone_then() {
+    let ring = Ring::start(1);
+    ring.run(&["put", "k", "v", "--ttl", "1500ms"]).exits(0).says("stored k");
+    let found = ring.run(&["--json", "get", "k"]).exits(0).json();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+    let expires = u128::from(found["expires"].as_u64().expect("milliseconds since 1970"));
+    assert!(expires.abs_diff(now) < 1500 + 60_000, "{found}");
+    ring.run(&["lookup", "k", "--replicas"]).exits(0).says("ends ");
+    eventually("it is gone", || ring.run(&["get", "k"]).code == 3);
+    ring.run(&["put", "k", "v", "--ttl", "1s"]).exits(0);
+    ring.run(&["put", "k", "v"]).exits(0);
+    assert!(ring.run(&["--json", "get", "k"]).exits(0).json()["expires"].is_null());
+    for (wrong, why) in [("30", "a number and a unit"), ("0s", "1 ms to"), ("1w", "a number and a unit")] {
+        ring.run(&["put", "k", "v", "--ttl", wrong]).exits(2).remarks(why);
+    }
 }
 
 #[test]

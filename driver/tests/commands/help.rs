@@ -3,12 +3,13 @@
 use crate::support::run;
 
 #[test]
-fn help_shows_the_commands_in_four_groups_with_the_exit_codes() {
+fn help_shows_the_commands_in_groups_with_the_exit_codes() {
     let home = tempfile::tempdir().unwrap();
     let ran = run(home.path(), &["--help"]).exits(0).says("Exit codes: 0 done");
-    let groups: [(&str, &[&str]); 4] = [
+    let groups: [(&str, &[&str]); 5] = [
         ("Cluster:", &["demo", "up", "down", "destroy", "status", "forget", "recover"]),
         ("Data:", &["put", "get", "delete", "keys", "replay"]),
+        ("Experiments:", &["experiment", "plot"]),
         ("Look:", &["nodes", "lookup", "fingers", "audit"]),
         ("Raw:", &["rpc", "serve", "completions"]),
     ];

@@ -20,6 +20,7 @@ const LOOKS: &[&str] = &[
     "chordata lookup",
     "chordata replay",
     "chordata nodes",
+    "chordata peer list",
     "chordata keys",
     "chordata file ls",
     "chordata file stat",

@@ -41,10 +41,17 @@ macro_rules! guides {
 
 guides! {
     chains: "chain.md",
+    coming_from_elsewhere: "coming-from.md",
     durability: "durability.md",
+    expiry: "expiry.md",
+    files: "files.md",
+    loading: "load.md",
     shell: "shell.md",
     eventual_mode: "eventual.md",
+    experiments: "experiments.md",
     dying_nodes: "when-nodes-die.md",
+    http: "http.md",
+    managers: "manager.md",
 }
 
 #[test]

@@ -51,7 +51,8 @@ impl Node {
             Ok(line) => line.unwrap(),
             Err(error) => panic!("not ready ({error}):\n{}", std::fs::read_to_string(log).unwrap()),
         };
-        node.address = line.rsplit(' ').next().expect("a line has a last word").to_owned();
+        // ready ID ADDRESS, and where it answers HTTP if it does.
+        node.address = line.split(' ').nth(2).expect("a line has three words").to_owned();
         node
     }
 
@@ -149,11 +150,23 @@ impl Ring {
         Node::start_at(self.home.path(), &log, port, join.as_deref(), &more)
     }
 
+    /// One more server with replicas joins.
+    pub(crate) fn join_one(&mut self, replication: usize) {
+        let node = self.replica_node(self.nodes.len(), free_port(), replication, "interval");
+        self.nodes.push(node);
+    }
+
     /// Starts a server with replicas again that has ended, at its old place, with its data.
     pub(crate) fn start_again(&mut self, number: usize, replication: usize, durability: &str) {
         let port = self.nodes[number].address.rsplit(':').next().expect("an address has a port");
         let node = self.replica_node(number, port.parse().unwrap(), replication, durability);
         self.nodes[number] = node;
+    }
+
+    /// One more server with replicas; it is in the ring when this returns.
+    pub(crate) fn join(&mut self, number: usize, replication: usize, durability: &str) {
+        let node = self.replica_node(number, free_port(), replication, durability);
+        self.nodes.push(node);
     }
 
     /// Waits until `status` finds nothing wrong.

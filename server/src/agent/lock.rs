@@ -159,7 +159,7 @@ fn now() -> String {
 ///
 /// Days to dates after Howard Hinnant, "chrono-compatible low-level date algorithms", `civil_from_days`: years
 /// begin in March, so that the leap day is a year's last.
-fn utc(seconds: u64) -> String {
+pub fn utc(seconds: u64) -> String {
     let (days, second) = (seconds / 86_400 + 719_468, seconds % 86_400);
     let (era, day_of_era) = (days / 146_097, days % 146_097);
     let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;

@@ -43,6 +43,7 @@ mod configure;
 mod erase;
 mod error;
 mod files;
+mod generate;
 mod hold;
 mod lock;
 mod logs;
@@ -59,6 +60,7 @@ mod systemd;
 mod unit;
 
 use error::AgentError;
+pub use lock::utc;
 use node::NodeDirectory;
 
 pub use configure::ConfigureArguments;
@@ -96,6 +98,8 @@ pub enum AgentCommand {
     Reach(ReachArguments),
     /// Print a node's log as it is
     Logs(LogsArguments),
+    /// Send requests as the job on standard input says, and tell what came of it
+    Generate,
     /// Become a node's server
     #[command(hide = true)]
     Hold(HoldArguments),
@@ -135,6 +139,7 @@ pub fn run(command: AgentCommand) -> ExitCode {
         AgentCommand::Reach(arguments) => answer(Ok(network::reach(&arguments))),
         AgentCommand::Listen(arguments) => network::listen(&arguments),
         AgentCommand::Logs(arguments) => logs::run(&arguments),
+        AgentCommand::Generate => answer(generate::run(io::stdin().lock())),
         AgentCommand::Hold(arguments) => hold::run(&arguments),
     }
 }

@@ -1,7 +1,7 @@
 //! Carrying out what the member and the coordinator want done.
 
 use std::ops::ControlFlow;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chordata_protocol::chain::message::{Action, LISTED_MAX};
 use chordata_protocol::chain::{
@@ -9,7 +9,7 @@ use chordata_protocol::chain::{
 };
 use chordata_protocol::key::Entry;
 use chordata_protocol::ring::Token;
-use chordata_protocol::{CallError, Durability, Id, Key, Peer, Range, Version};
+use chordata_protocol::{CallError, Durability, Ending, Id, Key, Peer, Range, Version};
 use chordata_rpc::{CallFailure, within};
 use chordata_store::{Change, Engine, StoreError, transfer};
 use tracing::{debug, info, warn};
@@ -18,12 +18,20 @@ use super::group::Agreement;
 use super::{Chain, notes};
 use crate::node::Node;
 
+/// How long one look for values that have ended may take.
+const LOOK_MAX: Duration = Duration::from_millis(2);
 /// How long a call about chains may take.
 const CALL_WITHIN: Duration = Duration::from_millis(500);
+/// How long one may take that carries values: several megabytes on a slow line. One whose receiver has died ends with its
+/// connection, or with its epoch.
+const VALUES_WITHIN: Duration = Duration::from_secs(2);
 /// How long an answer that waits for a round of the group may take.
 const HEARTBEAT_WITHIN: Duration = Duration::from_millis(900);
 /// Bytes of the keys in one answer.
 const LISTED_BYTES_MAX: usize = 512 * 1024;
+/// Bytes of the values that are passed by for one answer. An engine on disk reads and checks them, a few milliseconds long,
+/// and the node does nothing else meanwhile.
+const PASSED_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Changes of the engine after which a batch is cut.
 const BATCH_MAX: usize = 4096;
 
@@ -147,6 +155,10 @@ impl Node {
                 keys.extend(damaged.into_iter().map(|(_, key)| (key, Version::default())));
                 return Some(Event::Listed { token, keys, upto });
             }
+            Effect::FindDue { token, range, after } => {
+                self.store(chain, engine, std::mem::take(batch));
+                return Some(self.find_due(engine, token, range, after.as_ref()));
+            }
             Effect::SetTimer { timer: Timer::Beat, after } => {
                 let node = self.clone();
                 let task = tokio::spawn(async move {
@@ -166,6 +178,29 @@ impl Node {
             }
         }
         None
+    }
+
+    /// What has ended in a range by this machine's clock.
+    fn find_due(&self, engine: &dyn Engine, token: Token, range: Range, after: Option<&Ending>) -> Event {
+        let wall = crate::wall::now();
+        let (endings, mut upto) = self.must(crate::wall::due(engine, wall, after)).unwrap_or_default();
+        let (mut due, mut damaged) = (Vec::new(), Vec::new());
+        let (began, mut looked) = (Instant::now(), None);
+        for ending in endings.into_iter().filter(|ending| range.contains(ending.id)) {
+            if began.elapsed() > LOOK_MAX {
+                // Heartbeats wait for this lock: it goes on from here at the next one.
+                upto = looked;
+                break;
+            }
+            looked = Some(ending.clone());
+            match engine.mark(ending.id, &ending.key) {
+                Ok(Some(mark)) if mark.expires == Some(ending.at) => due.push((ending, mark.version)),
+                Ok(_) => {}
+                Err(StoreError::Damaged { id, key }) => damaged.push((id, key)),
+                Err(error) => crate::node::fatal(&error),
+            }
+        }
+        Event::Due { token, wall, due, damaged, upto }
     }
 
     /// A replica has come to a mark in its log: everything before it is put into the engine, and nothing else.
@@ -235,6 +270,9 @@ impl Node {
         }
         let limit = match &request {
             ChainRequest::Heartbeat(_) => HEARTBEAT_WITHIN,
+            ChainRequest::Frame { .. } | ChainRequest::Level { .. } | ChainRequest::Fetch { .. } => {
+                VALUES_WITHIN
+            }
             _ => CALL_WITHIN,
         };
         let name = request.name();
@@ -357,19 +395,21 @@ impl Node {
         let last = upto.map(|key| place(key.id(space), &key));
         let mut after = after.map(|key| (key.id(space), key));
         let mut listed = Listed { keys: Vec::new(), end: true, upto: None, damaged: Vec::new() };
-        let (mut bytes, mut seen) = (0, None);
+        let (mut bytes, mut passed, mut seen) = (0, 0, None);
         loop {
             let scanned = engine.scan(range, after.as_ref(), &mut |item| {
                 let key = item.key.to_key();
                 if last.as_ref().is_some_and(|last| beyond(&place(item.id, &key), last)) {
                     return ControlFlow::Break(());
                 }
-                if listed.keys.len() + listed.damaged.len() >= count_max || bytes > LISTED_BYTES_MAX {
+                let is_full = listed.keys.len() + listed.damaged.len() >= count_max;
+                if is_full || bytes > LISTED_BYTES_MAX || passed > PASSED_BYTES_MAX {
                     listed.end = false;
                     listed.upto = seen.take();
                     return ControlFlow::Break(());
                 }
                 bytes += key.size();
+                passed += item.value.map_or(0, <[u8]>::len);
                 seen = Some(key.clone());
                 listed.keys.push((key, item.version));
                 ControlFlow::Continue(())

@@ -68,6 +68,19 @@ impl Chain {
         ranges
     }
 
+    /// Does this node have the last serving replica of all these identifiers, and a lease for it?
+    fn is_tail_of(
+        &self,
+        wanted: &Range,
+        space: chordata_protocol::Space,
+        now: chordata_protocol::Time,
+    ) -> bool {
+        self.member.replica_of(wanted.high).is_some_and(|replica| {
+            let leased = self.member.leased_until(replica.epoch()).is_some_and(|until| now < until);
+            leased && replica.is_tail() && !replica.is_wedged() && replica.range().covers(wanted, space)
+        })
+    }
+
     /// The range that this node orders and that ends at its place or holds it; none: it is not the head there.
     pub(crate) fn own_range(&self, me: Id) -> Option<Range> {
         self.member.replica_of(me).filter(|replica| replica.is_head()).map(Replica::range)
@@ -84,18 +97,30 @@ impl Chain {
 impl Node {
     /// Some of the keys of the ranges whose last serving replica this node is, one range after another.
     pub(crate) fn chain_page(&self, options: &ScanOptions) -> Option<Result<Page, Error>> {
-        let (space, me) = (self.space(), self.me().id);
+        let (space, me, now) = (self.space(), self.me().id, self.now());
         self.with_chain(|chain, engine| {
+            if let Some(wanted) = options.range {
+                if !chain.is_tail_of(&wanted, space, now) {
+                    return Err(Error::NotOwner(Vec::new()));
+                }
+                let page = page(engine, wanted, options, options.after.clone(), space, None);
+                return page.map_err(|error| self.store_failed(&error));
+            }
             let ranges = chain.tail_ranges(space, me);
             let at = options.after.as_ref().map(|key| key.id(space));
             let first = at.and_then(|id| ranges.iter().position(|range| range.contains(id))).unwrap_or(0);
             let mut after = options.after.clone();
-            let mut read = Page { entries: Vec::new(), more: false, range: ranges.first().copied() };
+            let mut read =
+                Page { entries: Vec::new(), more: false, after: None, range: ranges.first().copied() };
             for (place, range) in ranges.iter().enumerate().skip(first) {
-                let page = page(engine, *range, options, after.take(), space);
+                let page = page(engine, *range, options, after.take(), space, None);
                 read = page.map_err(|error| self.store_failed(&error))?;
-                if read.more || !read.entries.is_empty() {
-                    read.more |= place + 1 < ranges.len();
+                if read.more {
+                    break;
+                }
+                if !read.entries.is_empty() {
+                    read.more = place + 1 < ranges.len();
+                    read.after = read.entries.last().map(|(key, ..)| key.clone()).filter(|_| read.more);
                     break;
                 }
             }

@@ -65,11 +65,11 @@ pub(super) fn entry_key(epoch: Epoch, entry: &LogEntry) -> Option<Change> {
     let write = entry.write()?;
     let version = Version { epoch: epoch.0, sequence: entry.sequence.0 };
     match &write.mutation {
-        Mutation::Put(value) => {
-            let record = Record { version, value: value.clone() };
+        Mutation::Put(value, expires) => {
+            let record = Record { version, value: value.clone(), expires: *expires };
             Some(Change::Put(write.id, write.key.clone(), record))
         }
-        Mutation::Remove => Some(Change::Remove(write.id, write.key.clone())),
+        Mutation::Remove | Mutation::Expire(_) => Some(Change::Remove(write.id, write.key.clone())),
         Mutation::Nothing => None,
     }
 }

@@ -70,7 +70,7 @@ impl Node {
             };
             let caller = chain.caller();
             let answered = chain.replies.wait(caller);
-            let (taken, effects) = chain.member.write(now, caller, request, current);
+            let (taken, effects) = chain.member.write(now, crate::wall::now(), caller, request, current);
             self.carry_chain(chain, engine, effects);
             taken.map(|()| answered)
         });

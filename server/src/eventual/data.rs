@@ -5,7 +5,7 @@ use std::ops::{Bound, ControlFlow};
 
 use chordata_protocol::eventual::{Data, Stamped};
 use chordata_protocol::merkle::{Digest, RecordHash, Source};
-use chordata_protocol::{Id, Key, Range, StoreId, Version};
+use chordata_protocol::{Id, Key, Moment, Range, StoreId, Version};
 use chordata_store::{Engine, Item, Position, StoreError};
 
 use super::index::{Index, hash_of};
@@ -81,7 +81,7 @@ impl Source for View<'_> {
 impl Data for View<'_> {
     fn get(&self, key: &Key) -> Option<Stamped> {
         let stored = self.readable(self.engine.stored(key.id(self.index.space), key)).flatten()?;
-        Some(Stamped { version: stored.version, value: stored.value })
+        Some(Stamped { version: stored.version, value: stored.value, expires: stored.expires })
     }
 
     fn version(&self, key: &Key) -> Option<Version> {
@@ -112,6 +112,21 @@ impl Data for View<'_> {
                 return;
             }
         }
+    }
+
+    fn ended(&self, by: Moment, visit: &mut dyn FnMut(&Key, Version) -> ControlFlow<()>) {
+        let visited = self.engine.endings(None, &mut |ending| {
+            if ending.at > by {
+                return ControlFlow::Break(());
+            }
+            let mark = self.readable(self.engine.mark(ending.id, &ending.key)).flatten();
+            // Where a damaged record was overwritten, what is there now may end at another time.
+            match mark.filter(|mark| mark.expires == Some(ending.at)) {
+                Some(mark) => visit(&ending.key, mark.version),
+                None => ControlFlow::Continue(()),
+            }
+        });
+        self.readable(visited);
     }
 
     fn hints(&self, store: StoreId, visit: &mut dyn FnMut(&Key) -> ControlFlow<()>) {

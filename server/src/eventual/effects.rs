@@ -1,7 +1,7 @@
 //! Carrying out what the state machine wants done.
 
 use std::collections::VecDeque;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use chordata_protocol::Durability;
 use chordata_protocol::eventual::{Change, Effect, Event, Request, Response};
@@ -15,12 +15,6 @@ use crate::node::Node;
 
 /// Times that a batch is tried again because a record that it replaces is damaged.
 const HEALED_MAX: usize = 8;
-
-/// The time of day, in milliseconds.
-fn wall_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
 
 /// Who is answered from what the store has, so that an answer must not be given when that could not be read.
 fn reader(event: &Event) -> Option<Caller> {
@@ -41,7 +35,7 @@ impl Node {
             let (reader, again) =
                 (reader(&event), matches!(event, Event::Read { .. }).then(|| event.clone()));
             let view = View::new(engine, &part.index);
-            let mut effects = part.machine.handle(self.now(), wall_ms(), event, &view);
+            let mut effects = part.machine.handle(self.now(), crate::wall::now().as_millis(), event, &view);
             let damaged = view.into_damaged();
             if !damaged.is_empty() {
                 self.remove_damaged(part, engine, damaged);

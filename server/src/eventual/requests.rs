@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chordata_protocol::eventual::{ClientError, Event, Outcome as Became};
+use chordata_protocol::eventual::{ClientError, Event, Outcome as Became, Stamped};
 use chordata_protocol::ring::Caller;
 use chordata_protocol::{Id, Key, Operation, Outcome, Record, StoreId};
 use chordata_rpc::service::{Error, Options, Placed};
@@ -62,7 +62,7 @@ impl Node {
     ) -> Result<Placed<Outcome>, Error> {
         let before = match operation {
             Operation::Delete => self.eventual_version(key, options).await?,
-            Operation::Put(_) | Operation::CompareAndSwap { .. } => None,
+            Operation::Put { .. } | Operation::CompareAndSwap { .. } => None,
         };
         let (key, operation) = (key.clone(), operation.clone());
         let deletes = matches!(operation, Operation::Delete);
@@ -103,7 +103,7 @@ impl Node {
         match self.eventual_request(request).await {
             Ok(Became::Found(held)) => {
                 let at = held.as_ref().map(|held| held.version);
-                let record = held.and_then(|held| Some(Record { version: held.version, value: held.value? }));
+                let record = held.and_then(Stamped::into_record);
                 Ok(Placed { result: record, at })
             }
             Ok(Became::Written(_)) => Err(Error::Unavailable("the node answered something else".to_owned())),

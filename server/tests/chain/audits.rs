@@ -102,20 +102,21 @@ async fn every_replica_has_the_same_at_a_mark_and_only_what_was_written_before_i
         let mut seen = Vec::new();
         for server in &ring.servers {
             let stub = stub(&client, server);
-            let options = DigestOptions { mark: Some(mark), range, after: None };
+            let options = DigestOptions { mark: Some(mark), range, after: None, ended_by: None };
             let page = answer(stub.digest(deadline(CALL), options).await).unwrap();
             assert_eq!((page.digest.count, page.damaged, page.after), (mine.len() as u64, 0, None));
-            let copies = CopiesOptions { mark: Some(mark), range, after: None, limit: 10_000 };
+            let copies =
+                CopiesOptions { mark: Some(mark), range, after: None, limit: 10_000, ended_by: None };
             let copies = answer(stub.copies(deadline(CALL), copies).await).unwrap().copies;
             assert!(mine.iter().all(|key| copies.iter().any(|(other, _)| other == key)), "{copies:?}");
             seen.push((page.digest, copies));
         }
         assert!(seen.windows(2).all(|pair| pair[0] == pair[1]));
-        let unmarked = DigestOptions { mark: None, range, after: None };
+        let unmarked = DigestOptions { mark: None, range, after: None, ended_by: None };
         let refused = answer(stub(&client, &ring.servers[0]).digest(deadline(CALL), unmarked).await);
         assert!(matches!(&refused, Err(Error::NotSupported(_))), "{refused:?}");
         // Now they have something else; and a mark that was given back is gone.
-        let now = CopiesOptions { mark: None, range, after: None, limit: 10_000 };
+        let now = CopiesOptions { mark: None, range, after: None, limit: 10_000, ended_by: None };
         let stub = stub(&client, &ring.servers[0]);
         eventually("what was written arrives", WHOLE_WITHIN, async || {
             let copies = answer(stub.copies(deadline(CALL), now.clone()).await).unwrap().copies;
@@ -126,7 +127,11 @@ async fn every_replica_has_the_same_at_a_mark_and_only_what_was_written_before_i
         answer(stub.unmark(deadline(CALL), mark).await).unwrap();
         let whole = Range { low: range.low, high: range.low };
         let gone = answer(
-            stub.digest(deadline(CALL), DigestOptions { mark: Some(mark), range: whole, after: None }).await,
+            stub.digest(
+                deadline(CALL),
+                DigestOptions { mark: Some(mark), range: whole, after: None, ended_by: None },
+            )
+            .await,
         );
         assert!(
             matches!(&gone, Err(Error::Unavailable(reason)) if reason.contains("no copy at that mark")),

@@ -108,7 +108,7 @@ async fn the_coordinators_leader_dies_under_load() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_lost_its_disk_joins_as_a_new_one() {
-    within(150, async {
+    Box::pin(within(150, async {
         let mut ring = TestRing::start(5, SYNC).await;
         let load = Load::begin(&ring).await;
         let client = ring.client().await;
@@ -127,7 +127,7 @@ async fn a_node_that_lost_its_disk_joins_as_a_new_one() {
         assert_ne!(store(now), store(before), "it is another store");
         load.everything_is_written(killed).await;
         load.end(&ring).await;
-    })
+    }))
     .await;
 }
 

@@ -7,6 +7,7 @@
 
 mod audits;
 mod chaos;
+mod expiry;
 mod kills;
 mod levels;
 mod load;

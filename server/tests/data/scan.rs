@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use chordata_client::Client;
-use chordata_protocol::{Key, Value, Version};
+use chordata_client::{Client, Failure};
+use chordata_protocol::{Key, Range, Value, Version};
 use chordata_rpc::service::ScanOptions;
 
 use crate::support::ring::{Server, TestRing};
@@ -93,6 +93,57 @@ async fn a_page_of_large_values_fits_an_answer() {
         assert!(
             rows.iter().all(|(_, _, value)| value.as_ref().is_some_and(|value| value.len() == 1024 * 1024))
         );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn rare_keys_among_large_values_are_found_in_slices() {
+    within(60, async {
+        let ring = TestRing::start(1, &PATIENT).await;
+        let (client, server) = (ring.client().await, &ring.servers[0]);
+        for number in 0..14 {
+            client.put(entry(number).0, Value::from(vec![9; 1024 * 1024])).await.unwrap();
+        }
+        let rare: BTreeSet<Key> = (0..3).map(|number| Key::new(format!("rare {number}"))).collect();
+        for key in &rare {
+            client.put(key.clone(), Value::from("x")).await.unwrap();
+        }
+        for limit in [1, 2, 100] {
+            let options = ScanOptions { prefix: b"rare".to_vec(), limit, ..ScanOptions::default() };
+            let (rows, _) = all_pages(&client, server, options).await;
+            assert_eq!(rows.into_iter().map(|(key, ..)| key).collect::<BTreeSet<Key>>(), rare);
+        }
+        // One look passes by a few of them, and says where to go on.
+        let options = ScanOptions { prefix: b"key".to_vec(), limit: 100, ..ScanOptions::default() };
+        let page = client.scan(&server.address, options).await.unwrap();
+        assert!(page.more && page.entries.len() < 14, "{}", page.entries.len());
+        assert!(page.after.is_some());
+    })
+    .await;
+}
+
+/// Whoever does not serve all of what is asked for says so: what it has of it would pass for everything.
+#[tokio::test]
+async fn a_part_of_the_ring_is_listed_by_who_serves_all_of_it() {
+    within(60, async {
+        let ring = TestRing::start(2, &PATIENT).await;
+        let client = ring.client().await;
+        assert!(client.put_many((0..100).map(entry).collect()).await.iter().all(Result::is_ok));
+        let server = &ring.servers[0];
+        let serving = crate::support::ring::status(&client, server).await.serving.unwrap();
+        let middle = client.space().middle(serving.low, serving.high);
+        let part = Range { low: serving.low, high: middle };
+        let options = |range| ScanOptions { range: Some(range), limit: 7, ..ScanOptions::default() };
+        let (rows, _) = all_pages(&client, server, options(part)).await;
+        assert!(!rows.is_empty() && rows.iter().all(|(key, _, _)| part.contains(key.id(client.space()))));
+        let (whole, _) = all_pages(&client, server, options(serving)).await;
+        assert!(whole.len() > rows.len());
+        let beyond = Range { low: serving.low, high: client.space().next(serving.high) };
+        for (place, range) in [(0, beyond), (1, part), (0, Range { low: middle, high: middle })] {
+            let refused = client.scan(&ring.servers[place].address, options(range)).await;
+            assert!(matches!(refused, Err(Failure::Unavailable(_))), "{refused:?}");
+        }
     })
     .await;
 }

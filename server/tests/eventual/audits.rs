@@ -95,7 +95,7 @@ async fn digests_are_of_the_store_as_it_is() {
         let client = Client::connect(&addresses, Config::default()).await.unwrap();
         let range = Range { low: Id::ZERO, high: Id::ZERO };
         let digest = async |mark| {
-            let options = DigestOptions { mark, range, after: None };
+            let options = DigestOptions { mark, range, after: None, ended_by: None };
             answer(client.pool().client(&addresses[0]).digest(deadline(CALL), options).await)
         };
         assert_eq!(digest(None).await.unwrap().digest.count, 0);

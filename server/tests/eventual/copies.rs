@@ -20,8 +20,12 @@ async fn all_of(client: &Client, node: &Address) -> Result<Copies, String> {
     let range = Range { low: Id::ZERO, high: Id::ZERO };
     let (mut copies, mut after) = (Copies::new(), None);
     loop {
-        let page =
-            client.copies(node, CopiesOptions { range, after: after.clone(), limit: 1000, mark: None }).await;
+        let page = client
+            .copies(
+                node,
+                CopiesOptions { range, after: after.clone(), limit: 1000, mark: None, ended_by: None },
+            )
+            .await;
         let page = page.map_err(|failure| format!("{node}: {failure}"))?;
         after = page.copies.last().map(|(key, _)| key.clone());
         copies.extend(page.copies);

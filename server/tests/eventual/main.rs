@@ -8,6 +8,7 @@
 
 mod audits;
 mod copies;
+mod expiry;
 mod kills;
 mod load;
 mod membership;

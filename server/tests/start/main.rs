@@ -6,5 +6,6 @@ mod admission;
 mod joining;
 mod lifetime;
 mod settings;
+mod standby;
 #[path = "../support/mod.rs"]
 mod support;

@@ -6,6 +6,7 @@
 
 #![allow(dead_code, reason = "each of the test targets uses its own part of this")]
 
+pub(crate) mod expiry;
 pub(crate) mod process;
 pub(crate) mod ring;
 

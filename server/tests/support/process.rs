@@ -52,11 +52,36 @@ impl Process {
     /// # Panics
     /// When it does not come, with the log.
     pub(crate) fn ready(&self) -> (Id, Address) {
+        let (id, address, _) = self.ready_with_http();
+        (id, address)
+    }
+
+    /// Waits for the line `ready ID ADDRESS [http://ADDRESS]`.
+    ///
+    /// # Panics
+    /// When it does not come, with the log.
+    pub(crate) fn ready_with_http(&self) -> (Id, Address, Option<String>) {
         let line = self.lines.recv_timeout(PATIENCE);
         let line = line.unwrap_or_else(|error| panic!("not ready ({error}):\n{}", self.log()));
         let words: Vec<&str> = line.split(' ').collect();
-        let ["ready", id, address] = words[..] else { panic!("it said {line:?}") };
-        (Space::default().parse(id).unwrap(), Address::new(address))
+        let (id, address, http) = match words[..] {
+            ["ready", id, address] => (id, address, None),
+            ["ready", id, address, http] => (id, address, http.strip_prefix("http://").map(str::to_owned)),
+            _ => panic!("it said {line:?}"),
+        };
+        (Space::default().parse(id).unwrap(), Address::new(address), http)
+    }
+
+    /// Waits for the line `ready standby ADDRESS`.
+    ///
+    /// # Panics
+    /// When it does not come, with the log.
+    pub(crate) fn on_standby(&self) -> Address {
+        let line = self.lines.recv_timeout(PATIENCE);
+        let line = line.unwrap_or_else(|error| panic!("not on standby ({error}):\n{}", self.log()));
+        let words: Vec<&str> = line.split(' ').collect();
+        let ["ready", "standby", address] = words[..] else { panic!("it said {line:?}") };
+        Address::new(address)
     }
 
     /// Whether it has said that it is ready; waits until it has ended.

@@ -19,6 +19,8 @@ pub(crate) struct Server {
     pub(crate) address: Address,
     /// Its place; known once it is ready.
     pub(crate) id: Id,
+    /// Where it answers HTTP, if it does; known once it is ready.
+    pub(crate) http: Option<String>,
     /// Its process.
     pub(crate) process: Process,
     arguments: Vec<String>,
@@ -36,7 +38,7 @@ impl Server {
         }
         let process = Process::start(home.path(), &arguments, &[]);
         let address = Address::new(&format!("127.0.0.1:{port}"));
-        Server { home, address, id: Id::ZERO, process, arguments }
+        Server { home, address, id: Id::ZERO, http: None, process, arguments }
     }
 
     /// Starts it and waits until it is in a ring.
@@ -48,9 +50,9 @@ impl Server {
 
     /// Waits until it is in a ring.
     pub(crate) fn await_ready(&mut self) {
-        let (id, address) = self.process.ready();
+        let (id, address, http) = self.process.ready_with_http();
         assert_eq!(address, self.address);
-        self.id = id;
+        (self.id, self.http) = (id, http);
     }
 
     /// Starts it again, with the same arguments and data; does not wait.

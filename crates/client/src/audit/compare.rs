@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use chordata_protocol::chain::view::Active;
 use chordata_protocol::chain::{Epoch, View as ChainView};
 use chordata_protocol::merkle::{Digest, arc};
-use chordata_protocol::{Address, Id, Key, Range, Space};
+use chordata_protocol::{Address, Id, Key, Moment, Range, Space};
 use chordata_rpc::service::{CopiesOptions, DigestOptions, Error, Held, MarkName, Marked};
 use chordata_rpc::within;
 use futures::future::join_all;
@@ -25,6 +25,8 @@ const PAGE: u32 = 1000;
 const LISTED_MAX: u64 = 256;
 /// Parts whose digests are asked for at once.
 const PARTS_AT_ONCE: usize = 8;
+/// By how much clocks may differ: what `eventual` allows.
+const CLOCKS_DIFFER_MS: u64 = 60_000;
 /// Problems of a range after which its comparison ends: it is clear that something is very wrong.
 const FOUND_MAX: usize = 1000;
 
@@ -98,7 +100,7 @@ impl Client {
         let Some(head) = addresses.first() else {
             return Err(Stop::Changed("no replica of it serves".to_owned()));
         };
-        let name = name().map_err(|failure| Stop::Silent(head.clone(), failure))?;
+        let name = mark_name().map_err(|failure| Stop::Silent(head.clone(), failure))?;
         let mark = MarkName { epoch, name };
         let compared = match self.mark(head, mark).await {
             Ok(marked) => {
@@ -147,7 +149,8 @@ impl Client {
         range: Range,
         addresses: &[Address],
     ) -> Result<Compared, Stop> {
-        let whole = self.summaries(addresses, mark, range).await?;
+        let ended_by = ended_by(mark);
+        let whole = self.summaries(addresses, (mark, ended_by), range).await?;
         let count = |summary: &Summary| summary.digest.count + summary.damaged;
         let keys = whole.iter().map(count).max().unwrap_or(0);
         let mut done = Compared { keys, listed: 0, parts: Vec::new() };
@@ -170,8 +173,9 @@ impl Client {
                 }
                 continue;
             }
-            let asked = stream::iter(parts)
-                .map(|part| async move { Ok((part, self.summaries(addresses, mark, part).await?)) });
+            let asked = stream::iter(parts).map(|part| async move {
+                Ok((part, self.summaries(addresses, (mark, ended_by), part).await?))
+            });
             let answers: Vec<Result<_, Stop>> = asked.buffered(PARTS_AT_ONCE).collect().await;
             let answers: Vec<(Range, Vec<Summary>)> = answers.into_iter().collect::<Result<_, _>>()?;
             different.extend(answers.into_iter().rev());
@@ -183,23 +187,23 @@ impl Client {
     async fn summaries(
         &self,
         addresses: &[Address],
-        mark: Option<MarkName>,
+        when: (Option<MarkName>, Option<Moment>),
         range: Range,
     ) -> Result<Vec<Summary>, Stop> {
-        let asked = addresses.iter().map(|address| self.summary(address, mark, range));
+        let asked = addresses.iter().map(|address| self.summary(address, when, range));
         join_all(asked).await.into_iter().collect()
     }
 
     async fn summary(
         &self,
         address: &Address,
-        mark: Option<MarkName>,
+        (mark, ended_by): (Option<MarkName>, Option<Moment>),
         range: Range,
     ) -> Result<Summary, Stop> {
         let mut sum = Summary::default();
         let mut after = None;
         loop {
-            let options = DigestOptions { mark, range, after };
+            let options = DigestOptions { mark, range, after, ended_by };
             let page = self.pool().client(address).digest(within(ANSWER_WITHIN), options).await;
             let page = answered(address, page)?;
             sum.digest += page.digest;
@@ -226,8 +230,9 @@ impl Client {
         };
         let mut cursors: Vec<Cursor> = addresses.iter().map(new).collect();
         let (mut keys, mut found) = (0, Vec::new());
+        let when = (mark, ended_by(mark));
         loop {
-            let read = join_all(cursors.iter_mut().map(|cursor| self.read_on(cursor, mark, range))).await;
+            let read = join_all(cursors.iter_mut().map(|cursor| self.read_on(cursor, when, range))).await;
             read.into_iter().collect::<Result<(), Stop>>()?;
             while cursors.iter().all(|cursor| !cursor.rows.is_empty() || !cursor.more) {
                 let Some((key, held)) = next_key(&mut cursors, self.space(), range) else {
@@ -242,10 +247,15 @@ impl Client {
     }
 
     /// Fetches the next page of a replica, if it has none here.
-    async fn read_on(&self, cursor: &mut Cursor, mark: Option<MarkName>, range: Range) -> Result<(), Stop> {
+    async fn read_on(
+        &self,
+        cursor: &mut Cursor,
+        (mark, ended_by): (Option<MarkName>, Option<Moment>),
+        range: Range,
+    ) -> Result<(), Stop> {
         while cursor.rows.is_empty() && cursor.more {
             let after = cursor.after.clone();
-            let options = CopiesOptions { mark, range, after, limit: PAGE };
+            let options = CopiesOptions { mark, range, after, limit: PAGE, ended_by };
             let page = self.pool().client(&cursor.address).copies(within(ANSWER_WITHIN), options).await;
             let page = answered(&cursor.address, page)?;
             cursor.after = page.copies.last().map(|(key, _)| key.clone()).or(cursor.after.take());
@@ -256,8 +266,19 @@ impl Client {
     }
 }
 
+/// At a mark all replicas have the same. Without one each ends values by its own clock: those that end soon, by any clock that
+/// is right to within a minute, are not compared.
+fn ended_by(mark: Option<MarkName>) -> Option<Moment> {
+    mark.is_none().then(soon)
+}
+
+/// By no clock that is right to within a minute a value that ends later has ended.
+pub(super) fn soon() -> Moment {
+    Moment::from_millis(crate::now().as_millis() + CLOCKS_DIFFER_MS)
+}
+
 /// A name for a mark that nobody else has.
-fn name() -> Result<u128, Failure> {
+pub(crate) fn mark_name() -> Result<u128, Failure> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes)
         .map_err(|error| Failure::Unavailable(format!("the system gives no random bits: {error}")))?;
@@ -296,7 +317,7 @@ fn next_key(cursors: &mut [Cursor], space: Space, range: Range) -> Option<(Key, 
 pub(super) fn described(addresses: &[Address], held: &[Held]) -> String {
     let one = |(address, held): (&Address, &Held)| match held {
         Held::Nothing => format!("{address} has nothing"),
-        Held::Value { version, hash, bytes } => {
+        Held::Value { version, hash, bytes, .. } => {
             let hash = hash.to_string();
             format!("{address} has version {version} ({bytes} bytes, hash {})", &hash[..8])
         }
@@ -320,7 +341,7 @@ mod tests {
     fn held(sequence: u64, value: &str) -> Held {
         let version = Version { epoch: 1, sequence };
         let (hash, bytes) = (ValueHash::of(value.as_bytes()), value.len() as u64);
-        Held::Value { version, hash, bytes }
+        Held::Value { version, hash, bytes, expires: None }
     }
 
     fn row(place: u64, sequence: u64, value: &str) -> (Key, Held) {

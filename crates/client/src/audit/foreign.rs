@@ -59,7 +59,8 @@ impl Client {
     ) -> Vec<(Range, Vec<Key>)> {
         let mut found = Vec::new();
         for range in others(chains, store) {
-            let options = CopiesOptions { mark: None, range, after: None, limit: FOREIGN_NAMED };
+            let options =
+                CopiesOptions { mark: None, range, after: None, limit: FOREIGN_NAMED, ended_by: None };
             // A node that is silent is a problem of the cluster, which was told.
             if let Ok(page) = self.copies(address, options).await
                 && !page.copies.is_empty()

@@ -5,6 +5,8 @@
 //! if it differs in every look. A key that is written all the time may differ whenever it is looked at: it is not told as
 //! long as every replica has something newer than what any of them had one look before.
 //!
+//! Values that end by themselves within a minute are left out: each replica ends them by its own clock.
+//!
 //! The same holds for keys at nodes that are no replicas of them: a client's write may have reached such a node, which
 //! gives it to the replicas within a few seconds. It is told if the same write is still there after all looks.
 
@@ -15,7 +17,7 @@ use chordata_protocol::{Address, Key, Peer, Range};
 use chordata_rpc::service::{CopiesOptions, Held};
 use futures::stream::{self, StreamExt};
 
-use super::compare::{Different, Stop, described, kind_of};
+use super::compare::{Different, Stop, described, kind_of, soon};
 use super::{Audit, ProblemKind, ROUNDS, RangeAudit};
 use crate::Client;
 use crate::look::View;
@@ -210,9 +212,10 @@ impl Client {
     async fn strays_at(&self, node: &Address, range: Range) -> BTreeMap<Key, Held> {
         let (mut keys, mut after) = (BTreeMap::new(), None);
         // A node that is silent is a problem of the cluster, which was told, or a change of the ring.
+        let ended_by = Some(soon());
+        let options = |after| CopiesOptions { mark: None, range, after, limit: PAGE, ended_by };
         while keys.len() < STRAYS_MAX
-            && let Ok(page) =
-                self.copies(node, CopiesOptions { mark: None, range, after: after.take(), limit: PAGE }).await
+            && let Ok(page) = self.copies(node, options(after.take())).await
         {
             after = page.copies.last().map(|(key, _)| key.clone());
             keys.extend(page.copies);
@@ -258,7 +261,8 @@ mod tests {
 
     fn held(epoch: u64, value: &str) -> Held {
         let hash = ValueHash::of(value.as_bytes());
-        Held::Value { version: Version { epoch, sequence: 1 }, hash, bytes: value.len() as u64 }
+        let (version, bytes) = (Version { epoch, sequence: 1 }, value.len() as u64);
+        Held::Value { version, hash, bytes, expires: None }
     }
 
     #[test]

@@ -182,6 +182,7 @@ mod tests {
             serving: Some(Range { low: peer(number).id, high: peer(number).id }),
             share: 1.0,
             handing_over: false,
+            http: None,
             keys: 0,
             bytes: 0,
             known: 0,

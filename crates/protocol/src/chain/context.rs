@@ -25,6 +25,8 @@ pub(super) enum Task {
     Fill { epoch: Epoch },
     /// A slice of removing what is others'.
     Erase { epoch: Epoch },
+    /// A look for what is due to end.
+    Due { epoch: Epoch },
 }
 
 /// See the [module](self).

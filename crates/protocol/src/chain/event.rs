@@ -8,6 +8,7 @@ use super::command::{Applied, Command};
 use super::message::{ChainRequest, ChainResponse, Holding, KeptResult, LogEntry};
 use super::results::ResultId;
 use super::view::{Epoch, Sequence, StoreId, View};
+use crate::expiry::{Ending, Moment};
 use crate::id::Id;
 use crate::key::{Entry, Key, Outcome, Version};
 use crate::message::{CallError, Range};
@@ -55,6 +56,19 @@ pub enum Event {
         token: Token,
         /// Up to where.
         upto: Option<ResultId>,
+    },
+    /// What [`Effect::FindDue`] asked for.
+    Due {
+        /// Which question.
+        token: Token,
+        /// What the wall clock shows.
+        wall: Moment,
+        /// Keys whose moment has come, the earliest first, with the versions of the values that are there now.
+        due: Vec<(Ending, Version)>,
+        /// Keys that may be due, and whose records cannot be read.
+        damaged: Vec<(Id, Key)>,
+        /// These are all up to this one, and more may be behind it; none: that was everything.
+        upto: Option<Ending>,
     },
     /// Everything that was stored before [`Effect::Persist`] is on disk.
     Durable(Token),
@@ -203,6 +217,17 @@ pub enum Effect {
         after: Option<Key>,
         /// Up to this key, included.
         upto: Option<Key>,
+    },
+    /// Ask the engine at once, with the effects before this one carried out, which keys of a range have ended by the wall
+    /// clock, in the order of their moments and behind `after`, looking at no more than
+    /// [`LISTED_MAX`](super::message::LISTED_MAX): [`Event::Due`], before any other event.
+    FindDue {
+        /// Names the question.
+        token: Token,
+        /// Of which range.
+        range: Range,
+        /// Behind this one.
+        after: Option<Ending>,
     },
     /// Say when everything that was stored so far is on disk: [`Event::Durable`].
     Persist(Token),

@@ -7,6 +7,9 @@
 //! under which epochs it may serve. A lease counts from when the heartbeat was *sent*. When something has happened
 //! that the leader waits for (wedged, levelled, filled) the next heartbeat goes out at once.
 //!
+//! *Endings.* At every tick a head that may take writes asks its engine which values are due to end, and ends them by the
+//! log.
+//!
 //! *Views.* From one view to the next, replicas end, begin, or are wedged; nothing else decides that. A replica of a
 //! new epoch takes over from those that the epoch followed, if this node's log reached their base; otherwise it is
 //! filled.
@@ -19,10 +22,11 @@ use super::context::{Context, Task};
 use super::event::{Change, Effect, Event, Timer};
 use super::fill::Fill;
 use super::message::{Beat, ChainRequest, ChainResponse, Copy, Heartbeat, Holding, KeptResult, LISTED_MAX};
-use super::replica::{Begin, Replica, WriteRequest};
+use super::replica::{Begin, Due, Replica, WriteRequest};
 use super::results::{ResultId, Results};
 use super::settings::ChainSettings;
 use super::view::{Active, Epoch, Incarnation, Reopened, Sequence, StoreId, View};
+use crate::expiry::Moment;
 use crate::id::Id;
 use crate::key::{Key, Version};
 use crate::message::{CallError, Candidate, Range, Why};
@@ -33,6 +37,8 @@ use crate::time::Time;
 
 /// Heartbeats that may be out at once to one node.
 const HEARTBEATS_MAX: usize = 12;
+/// Ends of values that may be uncommitted at once.
+const EXPIRING_MAX: usize = 2048;
 /// Why a request is refused for the moment.
 const CHANGING: &str = "the chain is changing";
 const NO_LEASE: &str = "this node has no lease: it does not reach the cluster's majority";
@@ -231,16 +237,18 @@ impl Member {
 
     // Clients.
 
-    /// Takes a write for the key's head. With `Ok` its answer comes, now or later, as an effect.
+    /// Takes a write for the key's head, when the wall clock shows `wall`; the key has the version `current` now. With
+    /// `Ok` its answer comes, now or later, as an effect.
     pub fn write(
         &mut self,
         now: Time,
+        wall: Moment,
         caller: Caller,
         request: WriteRequest,
         current: Option<Version>,
     ) -> (Result<(), Refusal>, Vec<Effect>) {
         self.context.now = self.context.now.max(now);
-        let taken = self.take_write(caller, request, current);
+        let taken = self.take_write(caller, request, (current, wall));
         (taken, std::mem::take(&mut self.context.effects))
     }
 
@@ -248,10 +256,9 @@ impl Member {
         &mut self,
         caller: Caller,
         request: WriteRequest,
-        current: Option<Version>,
+        found: (Option<Version>, Moment),
     ) -> Result<(), Refusal> {
         let id = request.id;
-        let members = self.view.as_ref().map_or(1, |view| view.members.len());
         let Some(epoch) = self.replica_of(id).filter(|replica| replica.is_head()).map(Replica::epoch) else {
             let candidates = self.candidates(id, true);
             if candidates.is_empty() {
@@ -259,21 +266,11 @@ impl Member {
             }
             return Err(Refusal::NotHead(candidates));
         };
-        let leased = self.is_leased(epoch);
-        let settings = &self.context.settings;
-        let (uncommitted_max, least) = (settings.uncommitted_max, settings.replication.replicas_min(members));
+        self.takes_writes(epoch)?;
+        let uncommitted_max = self.context.settings.uncommitted_max;
         let Some(replica) = self.replicas.get_mut(&epoch) else {
             return Err(Refusal::Unavailable(CHANGING));
         };
-        if replica.is_wedged() {
-            return Err(Refusal::Unavailable(CHANGING));
-        }
-        if !leased {
-            return Err(Refusal::Unavailable(NO_LEASE));
-        }
-        if replica.chain().iter().filter(|(link, _)| link.serving).count() < least {
-            return Err(Refusal::Unavailable("too few replicas of the key are there to take writes"));
-        }
         if let Some(by) = request.by {
             let known = replica.results().get(by.client, by.sequence).is_some();
             let late = replica.results().is_done(by.client, by.sequence);
@@ -284,8 +281,41 @@ impl Member {
         if replica.is_full(uncommitted_max) {
             return Err(Refusal::Overloaded);
         }
-        replica.write(&mut self.context, caller, request, current, leased);
+        replica.write(&mut self.context, caller, request, found, true);
         Ok(())
+    }
+
+    /// May the head of this epoch take writes now?
+    fn takes_writes(&self, epoch: Epoch) -> Result<(), Refusal> {
+        let members = self.view.as_ref().map_or(1, |view| view.members.len());
+        let least = self.context.settings.replication.replicas_min(members);
+        let Some(replica) = self.replicas.get(&epoch).filter(|replica| !replica.is_wedged()) else {
+            return Err(Refusal::Unavailable(CHANGING));
+        };
+        if !self.is_leased(epoch) {
+            return Err(Refusal::Unavailable(NO_LEASE));
+        }
+        if replica.chain().iter().filter(|(link, _)| link.serving).count() < least {
+            return Err(Refusal::Unavailable("too few replicas of the key are there to take writes"));
+        }
+        Ok(())
+    }
+
+    /// What is due to end was asked for: this was found.
+    fn due(&mut self, found: Due, damaged: &[(Id, Key)]) {
+        let Some(Task::Due { epoch }) = self.context.task(found.token) else { return };
+        let takes_writes = self.takes_writes(epoch).is_ok();
+        let uncommitted_max = self.expiring_max();
+        let Some(replica) = self.replicas.get_mut(&epoch) else { return };
+        replica.damaged(&mut self.context, damaged);
+        if takes_writes && replica.is_head() {
+            replica.expire(&mut self.context, found, uncommitted_max, true);
+        }
+    }
+
+    /// How many entries may be uncommitted so that more values are ended: clients' writes wait behind them.
+    fn expiring_max(&self) -> usize {
+        (self.context.settings.uncommitted_max / 2).clamp(1, EXPIRING_MAX)
     }
 
     /// Has the head of this epoch put a mark into the log. With `Ok` (the mark's place)
@@ -358,6 +388,9 @@ impl Member {
             Event::Listed { token, keys, upto } => self.listed(token, &keys, upto),
             Event::Erased { token, upto } => self.erased_upto(token, upto),
             Event::ResultsDropped { token, upto } => self.results_dropped(token, upto),
+            Event::Due { token, wall, due, damaged, upto } => {
+                self.due(Due { token, wall, due, upto }, &damaged);
+            }
             Event::Persisted { epoch, sequence } => {
                 let leased = self.is_leased(epoch);
                 if let Some(replica) = self.replicas.get_mut(&epoch) {
@@ -404,11 +437,16 @@ impl Member {
         let floor = self.floor();
         for epoch in epochs {
             let leased = self.is_leased(epoch);
+            let takes_writes = self.takes_writes(epoch).is_ok();
+            let expiring_max = self.expiring_max();
             let Some(replica) = self.replicas.get_mut(&epoch) else { continue };
             replica.advance_in_time(&mut self.context, leased);
             replica.drop_damaged(&mut self.context, leased);
             if leased && replica.results().oldest_view().is_some_and(|oldest| oldest < floor) {
                 replica.raise_floor(&mut self.context, floor, leased);
+            }
+            if takes_writes && replica.is_head() && !replica.is_full(expiring_max) {
+                replica.look_for_due(&mut self.context);
             }
         }
         let after = self.context.settings.heartbeat_every;
@@ -784,7 +822,8 @@ impl Member {
             | Task::Committed { epoch }
             | Task::Level { epoch, .. }
             | Task::Fill { epoch }
-            | Task::Erase { epoch } => epoch,
+            | Task::Erase { epoch }
+            | Task::Due { epoch } => epoch,
         };
         let leased = self.is_leased(epoch);
         let context = &mut self.context;
@@ -792,7 +831,7 @@ impl Member {
         let Some(replica) = self.replicas.get_mut(&epoch) else { return };
         match task {
             // Of these no call is made.
-            Task::Heartbeat { .. } | Task::Erase { .. } => {}
+            Task::Heartbeat { .. } | Task::Erase { .. } | Task::Due { .. } => {}
             Task::Frame { upto, .. } => {
                 replica.frame_answered(context, upto, &result, leased);
             }

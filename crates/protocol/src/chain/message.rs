@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::view::{Epoch, Incarnation, Sequence, StoreId, View};
+use crate::expiry::Moment;
 use crate::id::{Id, Space};
 use crate::key::{Entry, Key, Outcome, Value, Version};
 use crate::message::Range;
@@ -29,10 +30,13 @@ pub struct WriteId {
 /// What a write does to its key.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Mutation {
-    /// It holds this value; the version is the epoch and the sequence of the log entry.
-    Put(Value),
+    /// It holds this value, which ends by itself at that moment (none: never); the version is the epoch and the
+    /// sequence of the log entry.
+    Put(Value, Option<Moment>),
     /// It holds nothing.
     Remove,
+    /// It holds nothing: the moment of the value of this version, which it held, has come.
+    Expire(Version),
     /// It stays as it is (a compare-and-swap that found another version, a delete that found nothing).
     Nothing,
 }
@@ -85,7 +89,7 @@ impl LogEntry {
     pub fn size(&self) -> usize {
         const OVERHEAD_BYTES: usize = 128;
         let write = self.write().map_or(0, |write| {
-            let value = if let Mutation::Put(value) = &write.mutation { value.len() } else { 0 };
+            let value = if let Mutation::Put(value, _) = &write.mutation { value.len() } else { 0 };
             write.key.size() + value
         });
         OVERHEAD_BYTES + write

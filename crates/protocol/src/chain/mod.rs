@@ -34,6 +34,27 @@
 //! leader answers only after a round of the group that began after the heartbeat came in, so a deposed leader renews
 //! nothing; a new leader waits `L(1 + rho)` before it takes leases that it did not give for over.
 //!
+//! # What ends by itself
+//!
+//! A put with a time to live stores the moment at which it ends: the head adds the time to live to its own wall clock,
+//! once, when it decides the put, and the moment goes down the chain in the log. Every replica keeps it with the value,
+//! and its engine can say what ends next, so whoever becomes head, or comes back, has nothing to build.
+//!
+//! Only the head ends a value. At every tick, while it may take writes, it asks its engine for keys whose moment
+//! has come by its wall clock ([`Effect::FindDue`]), some at a time, and for each puts an entry into the log which
+//! says that the value of *this version* has ended ([`message::Mutation::Expire`]). It is decided under the node's
+//! lock on what the engine holds then, behind every earlier write and in front of every later one: a newer value is never
+//! ended in place of the one that was due. From there on it is a write like any other: on disk, committed, levelled, filled and
+//! read like one. Until it is committed everybody sees the value; afterwards nobody does, whoever becomes head and
+//! whatever its clock shows, since absence is a fact in the log and not what a clock says. A head that dies in the
+//! middle leaves an entry that is in the next epoch, or a value that the next head finds due again.
+//!
+//! Nothing is ended while writes are refused: without a lease, while the chain changes, with too few replicas. Clients go
+//! first: when half of what may be uncommitted is, no more is ended.
+//!
+//! A put that is sent again has its result in the log's results and is not decided again, so its moment stays. A put without
+//! a time to live stores none: that clears it.
+//!
 //! # When everybody who served is gone
 //!
 //! [`Coordinator`] reopens the range from what returning stores hold, as far as the durability promises that this is

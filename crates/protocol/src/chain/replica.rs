@@ -28,6 +28,7 @@ use super::message::{
 };
 use super::results::Results;
 use super::view::{Active, Epoch, Incarnation, Link, Sequence, StoreId};
+use crate::expiry::{Ending, Moment};
 use crate::id::Id;
 use crate::key::{Key, Operation, Outcome, Version};
 use crate::message::{CallError, Range};
@@ -112,9 +113,21 @@ pub struct Replica {
     /// If nobody else serves: they are to be removed, it is accepted that they are lost.
     gives_up: bool,
     leveling: bool,
+    /// At the head: the look for what is due to end that is under way, and how far the ones before it got.
+    looking: Option<Token>,
+    looked_upto: Option<Ending>,
     /// Under `sync`: what says when it is on disk that this epoch is held; none: it is.
     holding: Option<Token>,
     log_bytes: usize,
+}
+
+/// What was found to be due.
+#[derive(Debug)]
+pub(super) struct Due {
+    pub(super) token: Token,
+    pub(super) wall: Moment,
+    pub(super) due: Vec<(Ending, Version)>,
+    pub(super) upto: Option<Ending>,
 }
 
 /// From where a replica begins.
@@ -185,6 +198,8 @@ impl Replica {
             damaged: BTreeSet::new(),
             gives_up: false,
             leveling: false,
+            looking: None,
+            looked_upto: None,
             holding,
             log_bytes: 0,
             chain,
@@ -327,7 +342,7 @@ impl Replica {
         context: &mut Context,
         caller: Caller,
         request: WriteRequest,
-        current: Option<Version>,
+        (current, wall): (Option<Version>, Moment),
         leased: bool,
     ) {
         let known = request.by.and_then(|by| self.results.get(by.client, by.sequence)).copied();
@@ -344,12 +359,55 @@ impl Replica {
             return;
         }
         let sequence = self.last.next();
-        let (mutation, outcome) = decide(request.operation, current, self.version(sequence));
+        let (mutation, outcome) = decide(request.operation, current, self.version(sequence), wall);
         let WriteRequest { id, key, by, .. } = request;
         let action = Action::Write(Write { id, key, mutation, outcome, by });
         self.writers.push_back((sequence, caller, outcome));
         self.append(context, vec![Arc::new(LogEntry { sequence, action })]);
         self.advance(context, leased);
+    }
+
+    /// Asks what is due to end.
+    pub(super) fn look_for_due(&mut self, context: &mut Context) {
+        let token = context.token(Task::Due { epoch: self.epoch });
+        self.looking = Some(token);
+        let (range, after) = (self.range, self.looked_upto.clone());
+        context.effects.push(Effect::FindDue { token, range, after });
+    }
+
+    /// Ends values whose moment has come, by the log: each only if it is the one that was found. No more than leave so
+    /// many entries uncommitted.
+    pub(super) fn expire(&mut self, context: &mut Context, found: Due, uncommitted_max: usize, leased: bool) {
+        let Due { token, wall, due, upto } = found;
+        if self.looking != Some(token) {
+            return;
+        }
+        self.looking = None;
+        let uncommitted = self.last.0.saturating_sub(self.committed.0);
+        let room = usize::try_from(uncommitted).map_or(0, |count| uncommitted_max.saturating_sub(count));
+        let room = if self.is_full(uncommitted_max) { 0 } else { room };
+        let (mut entries, mut sequence) = (Vec::new(), self.last);
+        for (ending, version) in due {
+            if entries.len() >= room {
+                break;
+            }
+            self.looked_upto = Some(ending.clone());
+            let Ending { at, id, key } = ending;
+            if at > wall || !self.range.contains(id) {
+                continue;
+            }
+            let (mutation, outcome) = (Mutation::Expire(version), Outcome::Deleted(Some(version)));
+            let write = Write { id, key, mutation, outcome, by: None };
+            sequence = sequence.next();
+            entries.push(Arc::new(LogEntry { sequence, action: Action::Write(write) }));
+        }
+        if entries.len() < room {
+            self.looked_upto = upto;
+        }
+        if !entries.is_empty() {
+            self.append(context, entries);
+            self.advance(context, leased);
+        }
     }
 
     /// Drops results that nobody will ask for any more.
@@ -880,14 +938,19 @@ impl Replica {
     }
 }
 
-/// What an operation does to a key that has this version now.
-fn decide(operation: Operation, current: Option<Version>, next: Version) -> (Mutation, Outcome) {
+/// What an operation does to a key that has this version now, when the wall clock shows this.
+fn decide(
+    operation: Operation,
+    current: Option<Version>,
+    next: Version,
+    wall: Moment,
+) -> (Mutation, Outcome) {
     match operation {
         Operation::CompareAndSwap { expected, .. } if expected != current => {
             (Mutation::Nothing, Outcome::Conflict(current))
         }
-        Operation::Put(value) | Operation::CompareAndSwap { value: Some(value), .. } => {
-            (Mutation::Put(value), Outcome::Written(next))
+        Operation::Put { value, ttl } | Operation::CompareAndSwap { value: Some(value), ttl, .. } => {
+            (Mutation::Put(value, ttl.map(|ttl| wall + ttl)), Outcome::Written(next))
         }
         Operation::Delete | Operation::CompareAndSwap { value: None, .. } => {
             let mutation = if current.is_some() { Mutation::Remove } else { Mutation::Nothing };

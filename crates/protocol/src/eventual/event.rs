@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::merge::Stamped;
 use super::message::{Request, Response};
 use super::table::{StoreId, Table};
+use crate::expiry::Moment;
 use crate::key::{BadInput, Key, Operation, Version};
 use crate::merkle::Source;
 use crate::message::{CallError, Range};
@@ -32,6 +33,10 @@ pub trait Data: Source {
         after: Option<&Key>,
         visit: &mut dyn FnMut(&Key, Version) -> ControlFlow<()>,
     );
+
+    /// Visits the keys that hold a value whose moment is at or before this one, the earliest first. An engine with an
+    /// index of moments answers this without a look at any other key.
+    fn ended(&self, by: Moment, visit: &mut dyn FnMut(&Key, Version) -> ControlFlow<()>);
 
     /// Visits the keys that are hinted for a store.
     fn hints(&self, store: StoreId, visit: &mut dyn FnMut(&Key) -> ControlFlow<()>);
@@ -112,6 +117,8 @@ pub enum Timer {
     HandOff,
     /// Tend the tombstones.
     Collect,
+    /// Make tombstones of the values that have ended.
+    End,
     /// Try a store again that did not answer.
     Retry(StoreId),
 }

@@ -44,7 +44,7 @@ impl Eventual {
         self.sessions.clear();
         self.handoff.restart();
         self.members_changed(data);
-        for timer in [Timer::Sync, Timer::HandOff, Timer::Collect] {
+        for timer in [Timer::Sync, Timer::HandOff, Timer::Collect, Timer::End] {
             let after = self.jitter(self.settings.retry_first);
             self.set_timer(timer, after);
         }

@@ -135,7 +135,8 @@ pub(super) fn is_entry(space: Space, (key, held): &Copied) -> bool {
 /// Can the key hold this on this ring?
 pub(super) fn is_content(space: Space, key: &Key, held: &Stamped) -> bool {
     let value = held.value.as_ref().is_none_or(|value| value.check().is_ok());
-    key.check(space).is_ok() && value && clock::is_possible(held.version)
+    let ends = held.value.is_some() || held.expires.is_none();
+    key.check(space).is_ok() && value && ends && clock::is_possible(held.version)
 }
 
 /// As many of these as fit in one message, and at least one if there is one.

@@ -25,6 +25,9 @@
 //! confirmed having them, absent ones too. So nothing that was deleted comes back. [`Event::Forget`] releases a store
 //! that never returns, and bars it.
 //!
+//! *Times to live* ([`endings`]). The node that stamps a write gives it the moment at which it ends. From then on every replica
+//! takes it for a tombstone of the same stamp, by its own clock, and it is collected as all of them are.
+//!
 //! # How to drive it
 //!
 //! Call [`Eventual::handle`] with every event and carry out the effects in their order, before the next event. `Store`
@@ -43,6 +46,7 @@
 
 mod calls;
 pub mod clock;
+mod endings;
 pub mod event;
 mod handoff;
 mod hints;
@@ -235,6 +239,7 @@ impl Eventual {
             Event::Timer(Timer::Sync) => self.start_sessions(data),
             Event::Timer(Timer::HandOff) => self.start_sweep(data),
             Event::Timer(Timer::Collect) => self.tend_tombstones(data),
+            Event::Timer(Timer::End) => self.bury_ended(data),
             Event::Timer(Timer::Retry(store)) => self.retry(store, data),
             Event::Forget(store) => self.forget(store, data),
             Event::Damaged => self.damaged(),

@@ -7,6 +7,7 @@ use super::clock::Tick;
 use super::event::{Caller, ClientError, Outcome};
 use super::message::{Request, Response, is_content};
 use super::{Data, Durability, Eventual, Stamped, StoreId};
+use crate::expiry::{Moment, Ttl};
 use crate::id::Id;
 use crate::key::{Key, Operation, Value, Version};
 
@@ -24,6 +25,7 @@ pub(super) struct Parked {
     caller: Caller,
     key: Key,
     value: Option<Value>,
+    ttl: Option<Ttl>,
     acks: usize,
 }
 
@@ -84,20 +86,18 @@ impl Eventual {
         seen: Option<Version>,
         data: &dyn Data,
     ) -> Result<(), ClientError> {
-        let value = match operation {
-            Operation::Put(value) => Some(value),
-            Operation::Delete => None,
+        operation.check()?;
+        let (value, ttl) = match operation {
+            Operation::Put { value, ttl } => (Some(value), ttl),
+            Operation::Delete => (None, None),
             Operation::CompareAndSwap { .. } => return Err(ClientError::NoCompareAndSwap),
         };
-        if let Some(value) = &value {
-            value.check()?;
-        }
         self.check(&key, acks)?;
         self.observe_client(seen)?;
         if self.writes.len() >= WRITES_MAX || self.parked.len() >= PARKED_MAX {
             return Err(ClientError::Busy);
         }
-        self.stamp(Parked { caller, key, value, acks: acks.max(1) }, data);
+        self.stamp(Parked { caller, key, value, ttl, acks: acks.max(1) }, data);
         Ok(())
     }
 
@@ -119,9 +119,10 @@ impl Eventual {
     }
 
     fn commit(&mut self, parked: Parked, version: Version, data: &dyn Data) {
-        let Parked { caller, key, value, acks } = parked;
+        let Parked { caller, key, value, ttl, acks } = parked;
+        let expires = ttl.map(|ttl| Moment::from_millis(self.wall_ms) + ttl);
         let others = self.others(key.id(self.settings.space));
-        self.merge(vec![(key.clone(), Stamped { version, value })], data);
+        self.merge(vec![(key.clone(), Stamped { version, value, expires })], data);
         let open = others.iter().copied().chain([self.me]).collect();
         let write = Write { caller, wanted: acks, stored: BTreeSet::new(), open };
         self.writes.insert((key.clone(), version), write);
@@ -194,7 +195,7 @@ impl Eventual {
         let mut waiting = Some(caller);
         if answered >= wanted {
             waiting = None;
-            self.done(caller, Ok(Outcome::Found(newest.clone())));
+            self.done(caller, Ok(Outcome::Found(self.shown(newest.clone()))));
             if !self.draws_repair() || others.is_empty() {
                 return Ok(());
             }
@@ -214,6 +215,11 @@ impl Eventual {
         self.reads.insert(number, read);
         self.settle_read(number, data);
         Ok(())
+    }
+
+    /// As a client sees it now: what has ended is not there any more, whether or not it is a tombstone already.
+    fn shown(&self, held: Option<Stamped>) -> Option<Stamped> {
+        held.map(|held| held.at(Moment::from_millis(self.wall_ms)))
     }
 
     /// Has this node compared what holds this identifier with another replica?
@@ -250,13 +256,14 @@ impl Eventual {
     }
 
     fn settle_read(&mut self, number: u64, data: &dyn Data) {
+        let wall = Moment::from_millis(self.wall_ms);
         let Some(read) = self.reads.get_mut(&number) else { return };
         let complete = read.open.is_empty();
         let answered = read.answered + if complete { read.fallback } else { 0 };
         let enough = answered >= read.wanted;
         if let Some(caller) = read.caller.take_if(|_| enough || complete) {
             let result = if enough {
-                Ok(Outcome::Found(read.newest.clone()))
+                Ok(Outcome::Found(read.newest.clone().map(|held| held.at(wall))))
             } else {
                 Err(ClientError::FewerReplicas { answered, wanted: read.wanted })
             };

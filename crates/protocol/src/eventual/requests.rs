@@ -84,7 +84,7 @@ impl Eventual {
 
     fn keep(&mut self, caller: Caller, tombstones: Vec<(Key, Version)>, stores: &Stores, data: &dyn Data) {
         // What was dropped everywhere was so with every store's consent, this one's included.
-        let entries = tombstones.into_iter().map(|(key, version)| (key, Stamped { version, value: None }));
+        let entries = tombstones.into_iter().map(|(key, version)| (key, Stamped::tombstone(version)));
         self.merge(entries.collect(), data);
         self.learn(stores, data);
         let known = self.stores.clone();

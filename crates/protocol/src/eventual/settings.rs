@@ -33,6 +33,8 @@ pub struct Settings {
     pub retry_longest: Duration,
     /// How often tombstones are tended.
     pub collect_every: Duration,
+    /// How often values that have ended are made tombstones. Nobody sees them meanwhile.
+    pub end_every: Duration,
     /// How often a node that keeps only tombstones of others' arcs offers them again.
     pub recheck_every: Duration,
     /// How far the clock's bound on disk is put ahead.
@@ -54,6 +56,7 @@ impl Default for Settings {
             retry_first: Duration::from_millis(200),
             retry_longest: Duration::from_secs(4),
             collect_every: Duration::from_secs(2),
+            end_every: Duration::from_millis(500),
             recheck_every: Duration::from_secs(15),
             clock_ahead: Duration::from_secs(10),
             skew: Duration::from_secs(60),
@@ -91,6 +94,8 @@ pub struct Counters {
     pub pushed: u64,
     /// Keys that this node was no replica of, handed to their replicas and dropped here.
     pub handed_off: u64,
+    /// Values whose time was over and that became tombstones here.
+    pub ended: u64,
     /// Tombstones of this node's own arc that were dropped everywhere.
     pub collected: u64,
     /// Requests of forgotten stores that were refused.

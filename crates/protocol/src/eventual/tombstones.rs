@@ -26,6 +26,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use super::calls::{After, Call};
 use super::event::{Data, Timer};
@@ -40,6 +41,9 @@ const TENDED_MAX: usize = 4096;
 const BEGUN_MAX: usize = 1024;
 /// Dropped tombstones that are remembered.
 const REMEMBERED_MAX: usize = 256 * 1024;
+
+/// The pause when there are more.
+const MORE_PAUSE: Duration = Duration::from_millis(200);
 
 #[derive(Clone, Debug)]
 enum Phase {
@@ -160,6 +164,8 @@ impl Eventual {
         });
         if begun.len() >= room {
             self.collector.after = last;
+            // There are more: they are many where values end by themselves.
+            self.set_timer(Timer::Collect, MORE_PAUSE);
         }
         if !begun.is_empty() {
             for (key, version) in &begun {

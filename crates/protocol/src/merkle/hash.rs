@@ -15,6 +15,7 @@ use std::ops::{Add, AddAssign, Sub};
 
 use serde::{Deserialize, Serialize};
 
+use crate::expiry::Moment;
 use crate::key::{Key, Version};
 
 /// The hash of one record: key, version, whether it is a tombstone, and value.
@@ -38,6 +39,13 @@ pub fn record_hash(key: &Key, version: Version, value: Option<&[u8]>) -> RecordH
     let mut first = [0; 16];
     first.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
     RecordHash(u128::from_be_bytes(first))
+}
+
+/// The hash under which replicas compare what they have of a key: one that ends by itself counts as the tombstone that it will
+/// be. So replicas agree before and after its moment, whichever of them have made it one already. Nothing is lost by
+/// that: a version names one write, and so one value.
+pub fn copy_hash(key: &Key, version: Version, value: Option<&[u8]>, expires: Option<Moment>) -> RecordHash {
+    record_hash(key, version, value.filter(|_| expires.is_none()))
 }
 
 /// A set of records in short. Equal sets have equal digests; different ones have not, but for collisions.
@@ -125,6 +133,15 @@ mod tests {
             assert!(!others[..at].contains(other), "{at}");
         }
         assert_eq!(hash, record_hash(&Key::new("a"), version, Some(b"b")));
+    }
+
+    #[test]
+    fn what_ends_is_compared_as_the_tombstone_that_it_will_be() {
+        let (key, version) = (Key::new("a"), Version { epoch: 1, sequence: 2 });
+        let tombstone = record_hash(&key, version, None);
+        assert_eq!(copy_hash(&key, version, Some(b"b"), Some(Moment::from_millis(9))), tombstone);
+        assert_eq!(copy_hash(&key, version, None, None), tombstone);
+        assert_eq!(copy_hash(&key, version, Some(b"b"), None), record_hash(&key, version, Some(b"b")));
     }
 
     #[test]

@@ -35,5 +35,5 @@ mod tree;
 
 pub use difference::{Difference, Finding, Step, Summary, Ticket};
 pub use exchange::{Answer, BadQuestion, Listed, Question, Source, answer};
-pub use hash::{Digest, RecordHash, record_hash};
+pub use hash::{Digest, RecordHash, copy_hash, record_hash};
 pub use tree::{Parts, Tree};

@@ -135,7 +135,7 @@ impl Ring {
     pub fn decide(&mut self, key: &Key, operation: &Operation, current: Option<Version>) -> Outcome {
         let outcome = match operation {
             Operation::CompareAndSwap { expected, .. } if *expected != current => Outcome::Conflict(current),
-            Operation::Put(_) | Operation::CompareAndSwap { value: Some(_), .. } => {
+            Operation::Put { .. } | Operation::CompareAndSwap { value: Some(_), .. } => {
                 Outcome::Written(self.next_version())
             }
             Operation::Delete | Operation::CompareAndSwap { value: None, .. } => Outcome::Deleted(current),

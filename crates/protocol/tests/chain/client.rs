@@ -35,9 +35,12 @@ impl fmt::Display for Wish {
             Wish::Write { key, operation, by } => {
                 let key = words::key(key);
                 match operation {
-                    Operation::Put(value) => write!(f, "put {key}={value}")?,
+                    Operation::Put { value, ttl } => {
+                        let ttl = ttl.map_or(String::new(), |ttl| format!(" for {ttl}"));
+                        write!(f, "put {key}={value}{ttl}")?;
+                    }
                     Operation::Delete => write!(f, "delete {key}")?,
-                    Operation::CompareAndSwap { expected, value } => {
+                    Operation::CompareAndSwap { expected, value, .. } => {
                         let expected = expected.map_or("none".to_owned(), |version| version.to_string());
                         let value = value.as_ref().map_or(String::new(), ToString::to_string);
                         write!(f, "swap {key}={value} if it is {expected}")?;
@@ -53,7 +56,7 @@ impl fmt::Display for Wish {
 
 impl World {
     pub(crate) fn write(&mut self, address: &Address, key: &Key, operation: Operation, by: Option<WriteId>) {
-        let (now, space) = (self.now, self.settings.space);
+        let (now, wall, space) = (self.now, self.wall(address), self.settings.space);
         let wish = Wish::Write { key: key.clone(), operation: operation.clone(), by };
         self.report.event(address, &wish);
         if !self.is_running(address) {
@@ -63,7 +66,7 @@ impl World {
         let Some(life) = self.life_mut(address) else { return };
         let current = life.engine.get(space, key).map(|record| record.version);
         let request = WriteRequest { id: key.id(space), key: key.clone(), operation, by };
-        let (taken, effects) = life.member.write(now, caller, request, current);
+        let (taken, effects) = life.member.write(now, wall, caller, request, current);
         if let Err(refusal) = taken {
             self.client_of(caller);
             self.report.change(address, format!("{wish}: {}", words::refusal(&refusal)));

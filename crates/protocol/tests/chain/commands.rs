@@ -156,6 +156,8 @@ pub(crate) enum Command {
     Settle,
     /// The same while time passes.
     Run(Span),
+    /// The wall clock of a node is ahead of the others by so much from now on.
+    Ahead(Name, Span),
     /// Lets time pass in which nothing happens.
     Wait(Span),
     /// Lets everything in flight arrive at this moment, all rounds and proposals end, disks be written.
@@ -202,6 +204,9 @@ pub(crate) enum Command {
         /// The client has the results of all its writes below this one.
         #[arg(key, optional)]
         done: Option<u64>,
+        /// For so long.
+        #[arg(key, optional)]
+        ttl: Option<Span>,
     },
     /// Removes a value, at this node.
     Delete(Name, KeyName),
@@ -213,6 +218,9 @@ pub(crate) enum Command {
         value: String,
         #[arg(key = "as", optional)]
         by: Option<Sent>,
+        /// For so long.
+        #[arg(key, optional)]
+        ttl: Option<Span>,
     },
     /// Reads a value, at this node.
     Get(Name, KeyName),

@@ -43,6 +43,7 @@ impl World {
     fn carry_out_one(&mut self, address: &Address, effect: Effect, events: &mut VecDeque<Event>) {
         let (space, page, now) = (self.settings.space, self.page, self.now);
         let durability = self.settings.replication.durability;
+        let wall = self.wall(address);
         let Some(node) = self.nodes.get_mut(address) else { return };
         let Some(life) = node.life.as_mut() else { return };
         let engine = &mut life.engine;
@@ -112,6 +113,19 @@ impl World {
                 let mut keys = engine.list(space, range, after.as_ref(), upto.as_ref());
                 let upto = slice(&mut keys);
                 events.push_back(Event::Listed { token, keys, upto });
+            }
+            Effect::FindDue { token, range, after } => {
+                let mut due = engine.due(range, wall, after.as_ref());
+                let cut = due.len() > SLICE;
+                due.truncate(SLICE);
+                let upto = due.last().filter(|_| cut).map(|(ending, _)| ending.clone());
+                if !due.is_empty() {
+                    let keys =
+                        due.iter().map(|(ending, version)| format!("{} {version}", words::key(&ending.key)));
+                    self.report.change(address, format!("finds due: {}", words::join(keys, ", ")));
+                }
+                let damaged = Vec::new();
+                events.push_back(Event::Due { token, wall, due, damaged, upto });
             }
             Effect::Persist(token) => life.unsynced.push(Event::Durable(token)),
             Effect::SetTimer { after, .. } => life.beat_at = Some(now + after),

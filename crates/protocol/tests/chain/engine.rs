@@ -7,7 +7,7 @@ use std::sync::Arc;
 use chordata_protocol::chain::message::{Holding, KeptResult, LogEntry, Mutation};
 use chordata_protocol::chain::{Epoch, Kept, View};
 use chordata_protocol::key::Entry;
-use chordata_protocol::{Durability, Id, Key, Range, Record, Space, Version};
+use chordata_protocol::{Durability, Ending, Id, Key, Moment, Range, Record, Space, Version};
 
 /// Keys in the order of their places, and what belongs to them.
 #[derive(Clone, Debug, Default)]
@@ -56,6 +56,20 @@ impl Engine {
             .collect()
     }
 
+    /// What has ended of a range by that moment, the earliest first, behind `after`.
+    pub(crate) fn due(&self, range: Range, by: Moment, after: Option<&Ending>) -> Vec<(Ending, Version)> {
+        let inside = self.records.iter().filter(|((id, _), _)| range.contains(*id));
+        let mut due: Vec<(Ending, Version)> = inside
+            .filter_map(|((id, key), record)| {
+                let at = record.expires.filter(|at| *at <= by)?;
+                Some((Ending { at, id: *id, key: key.clone() }, record.version))
+            })
+            .filter(|(ending, _)| after.is_none_or(|after| ending > after))
+            .collect();
+        due.sort();
+        due
+    }
+
     pub(crate) fn fetch(&self, space: Space, keys: Vec<Key>) -> Vec<Entry> {
         let held = |key: &Key| self.get(space, key).cloned();
         keys.into_iter().map(|key| (key.clone(), held(&key))).collect()
@@ -88,11 +102,11 @@ impl Engine {
             let at = Version { epoch: holding.epoch.0, sequence: entry.sequence.0 };
             let Some(write) = entry.write() else { continue };
             match &write.mutation {
-                Mutation::Put(value) => {
-                    let record = Record { version: at, value: value.clone() };
+                Mutation::Put(value, expires) => {
+                    let record = Record { version: at, value: value.clone(), expires: *expires };
                     self.set(write.id, &write.key, Some(record));
                 }
-                Mutation::Remove => self.set(write.id, &write.key, None),
+                Mutation::Remove | Mutation::Expire(_) => self.set(write.id, &write.key, None),
                 Mutation::Nothing => {}
             }
             if let Some(by) = write.by {

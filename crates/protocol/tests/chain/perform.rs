@@ -4,7 +4,7 @@ use std::error::Error;
 
 use chordata_protocol::chain::event::Occasion;
 use chordata_protocol::chain::{self, Event, Incarnation, View, WriteId};
-use chordata_protocol::{Address, Id, Key, Operation, Placement, Value, Version};
+use chordata_protocol::{Address, Id, Key, Operation, Placement, Ttl, Value, Version};
 use goldenscript::Context;
 
 use crate::commands::{Command, Expected, KeyName, Name, Sent, Span};
@@ -18,6 +18,10 @@ impl goldenscript::Runner for World {
         self.perform(command)?;
         Ok(self.report.take())
     }
+}
+
+fn time_to_live(Span(time): Span) -> Ttl {
+    Ttl::new(time).expect("scripts have possible ones")
 }
 
 fn addresses(names: &[Name]) -> Vec<Address> {
@@ -82,6 +86,9 @@ impl World {
             }
             Command::Settle => self.with_chatter(Chatter::Changes, World::settle),
             Command::Run(Span(time)) => self.with_chatter(Chatter::Changes, |world| world.run_for(*time)),
+            Command::Ahead(Name(node), Span(time)) => {
+                self.ahead.insert(node.clone(), *time);
+            }
             Command::Wait(Span(time)) => self.pass(*time),
             Command::Drain => self.drain(),
             Command::Beat(names) => addresses(names).iter().for_each(|address| self.beat(address)),
@@ -260,18 +267,27 @@ impl World {
 
     fn ask_as_client(&mut self, command: &Command) {
         match command {
-            Command::Put { node: Name(node), key: KeyName(key), value, by, done } => {
+            Command::Put { node: Name(node), key: KeyName(key), value, by, done, ttl } => {
                 let by = by.map(|by| self.write_id(by, *done));
-                self.write(node, key, Operation::Put(Value::from(value.as_str())), by);
+                let (value, ttl) = (Value::from(value.as_str()), ttl.map(time_to_live));
+                self.write(node, key, Operation::Put { value, ttl }, by);
             }
             Command::Delete(Name(node), KeyName(key)) => self.write(node, key, Operation::Delete, None),
-            Command::Cas { node: Name(node), key: KeyName(key), expected: Expected(expected), value, by } => {
+            Command::Cas {
+                node: Name(node),
+                key: KeyName(key),
+                expected: Expected(expected),
+                value,
+                by,
+                ttl,
+            } => {
+                let ttl = ttl.map(time_to_live);
                 let by = by.map(|by| self.write_id(by, None));
                 let value = Some(Value::from(value.as_str()));
                 let found = self.agreed().and_then(|view| view.range_of(key.id(self.settings.space)));
                 let epoch = found.map_or(0, |(epoch, _)| epoch.0);
                 let expected = expected.map(|sequence| Version { epoch, sequence });
-                self.write(node, key, Operation::CompareAndSwap { expected, value }, by);
+                self.write(node, key, Operation::CompareAndSwap { expected, value, ttl }, by);
             }
             Command::Get(Name(node), KeyName(key)) => {
                 let key: Key = key.clone();

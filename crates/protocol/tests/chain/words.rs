@@ -91,7 +91,11 @@ pub(crate) fn log(entries: &[Arc<LogEntry>]) -> String {
     let words = entries.iter().map(|entry| {
         let what = match &entry.action {
             Action::Write(write) => match &write.mutation {
-                Mutation::Put(value) => format!("{}={value}", key(&write.key)),
+                Mutation::Put(value, None) => format!("{}={value}", key(&write.key)),
+                Mutation::Put(value, Some(expires)) => {
+                    format!("{}={value} until {} ms", key(&write.key), expires.as_millis())
+                }
+                Mutation::Expire(version) => format!("{} {version} has ended", key(&write.key)),
                 Mutation::Remove => format!("{} gone", key(&write.key)),
                 Mutation::Nothing => format!("{} as it is", key(&write.key)),
             },

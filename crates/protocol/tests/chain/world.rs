@@ -5,6 +5,7 @@
 //! order. What the group does is in [`group`](crate::group), what clients do in [`client`](crate::client).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use chordata_protocol::chain::event::Occasion;
 use chordata_protocol::chain::{
@@ -12,7 +13,7 @@ use chordata_protocol::chain::{
     StoreId,
 };
 use chordata_protocol::ring::{Caller, Token};
-use chordata_protocol::{Address, CallError, Id, Peer, Range, Time};
+use chordata_protocol::{Address, CallError, Id, Moment, Peer, Range, Time};
 
 use crate::check::Oracle;
 use crate::client::Wish;
@@ -120,6 +121,8 @@ pub(crate) struct World {
     /// What is held back: from, to, kind.
     pub(crate) held: Vec<(Address, Address, Option<String>)>,
     pub(crate) cuts: BTreeSet<(Address, Address)>,
+    /// By how much wall clocks are ahead.
+    pub(crate) ahead: BTreeMap<Address, Duration>,
     pub(crate) now: Time,
     pub(crate) report: Report,
     pub(crate) oracle: Oracle,
@@ -143,6 +146,7 @@ impl World {
             calls: BTreeMap::new(),
             held: Vec::new(),
             cuts: BTreeSet::new(),
+            ahead: BTreeMap::new(),
             now: Time::ZERO,
             report: Report::new(),
             oracle: Oracle::default(),
@@ -152,6 +156,12 @@ impl World {
             callers: 0,
             lives: 0,
         }
+    }
+
+    /// What a node's wall clock shows.
+    pub(crate) fn wall(&self, address: &Address) -> Moment {
+        let ahead = self.ahead.get(address).copied().unwrap_or_default();
+        Moment::from_millis((self.now + ahead).as_micros() / 1000)
     }
 
     // Processes.

@@ -1,6 +1,7 @@
 //! What must hold of a cluster: replicas are equal, nothing acknowledged is lost, nothing deleted comes back.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use chordata_protocol::eventual::{Caller, Outcome, Stamped};
 use chordata_protocol::{Id, Key, Version};
@@ -40,9 +41,13 @@ fn held_by_replicas(world: &World) -> Held {
     world.ever.keys().map(|key| (key.clone(), of(key))).collect()
 }
 
-/// Where replicas differ.
+/// Where replicas differ. A value that some clock says has ended, and its tombstone, are the same.
 pub(crate) fn unequal(world: &World) -> Vec<String> {
-    let differ = |held: &Vec<Option<Stamped>>| held.windows(2).any(|pair| pair[0] != pair[1]);
+    let latest = world.latest();
+    let differ = |held: &Vec<Option<Stamped>>| {
+        let now = |held: &Option<Stamped>| held.clone().map(|held| held.at(latest));
+        held.windows(2).any(|pair| now(&pair[0]) != now(&pair[1]))
+    };
     let held = held_by_replicas(world).into_iter().filter(|(_, held)| differ(held));
     held.map(|(key, held)| format!("{key:?}: {held:?}")).collect()
 }
@@ -50,13 +55,17 @@ pub(crate) fn unequal(world: &World) -> Vec<String> {
 /// Acknowledged writes that are neither there nor overwritten by a higher stamp; with that also deletes whose key came
 /// back.
 pub(crate) fn lost(world: &World, history: &History) -> Vec<String> {
-    let held = held_by_replicas(world);
+    let (held, latest) = (held_by_replicas(world), world.latest());
+    let is_now = |held: &Stamped, was: &Stamped| held.clone().at(latest) == was.clone().at(latest);
     let mut lost = Vec::new();
     for (key, version) in history.acknowledged(world) {
         let survives = match &held[&key][0] {
-            Some(held) => held.version >= version && world.ever[&key].get(&held.version) == Some(held),
-            // Deleted since, and the tombstone is gone too.
-            None => world.ever[&key].range(version..).any(|(_, held)| held.is_tombstone()),
+            Some(held) => {
+                let was = world.ever[&key].get(&held.version);
+                held.version >= version && was.is_some_and(|was| is_now(held, was))
+            }
+            // Deleted or ended since, and the tombstone is gone too.
+            None => world.ever[&key].range(version..).any(|(_, held)| held.clone().at(latest).is_tombstone()),
         };
         if !survives {
             lost.push(format!("{key:?} {version}: {:?}", held[&key]));
@@ -65,13 +74,15 @@ pub(crate) fn lost(world: &World, history: &History) -> Vec<String> {
     lost
 }
 
-/// What nodes keep though they should not: tombstones, values that others are the replicas of, hints.
+/// What nodes keep though they should not: tombstones, what has ended half a minute ago, values that others are the replicas of, hints.
 pub(crate) fn left_over(world: &World) -> Vec<String> {
     let table = world.table();
     let mut found = Vec::new();
     for (store, node) in world.nodes.iter().filter(|(_, node)| node.machine.is_some()) {
         for ((id, key), (held, _)) in &node.disk.content.records {
-            if held.is_tombstone() || !table.is_replica(*store, *id) {
+            if held.clone().at(world.long_ago(Duration::from_secs(30))).is_tombstone()
+                || !table.is_replica(*store, *id)
+            {
                 found.push(format!("{key:?} {held:?} at {store}"));
             }
         }

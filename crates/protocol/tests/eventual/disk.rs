@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 
 use chordata_protocol::eventual::{Change, Data, Remembered, Stamped, StoreId, Stores};
 use chordata_protocol::merkle::arc::offset;
-use chordata_protocol::merkle::{Digest, RecordHash, Source, record_hash};
-use chordata_protocol::{Id, Key, Range, Space, Version};
+use chordata_protocol::merkle::{Digest, RecordHash, Source, copy_hash};
+use chordata_protocol::{Id, Key, Moment, Range, Space, Version};
 
 /// Everything that a node stores.
 #[derive(Clone, Debug)]
@@ -22,7 +22,7 @@ impl Content {
     fn apply(&mut self, change: &Change) {
         match change {
             Change::Put(key, held) => {
-                let hash = record_hash(key, held.version, held.value.as_deref());
+                let hash = copy_hash(key, held.version, held.value.as_deref(), held.expires);
                 self.records.insert((key.id(self.space), key.clone()), (held.clone(), hash));
             }
             Change::Erase(key) => {
@@ -162,6 +162,21 @@ impl Data for Content {
             let tombstone = self.get(key).is_some_and(|held| held.is_tombstone());
             if tombstone { visit(key, version) } else { ControlFlow::Continue(()) }
         });
+    }
+
+    fn ended(&self, by: Moment, visit: &mut dyn FnMut(&Key, Version) -> ControlFlow<()>) {
+        let mut ended: Vec<(Moment, &Key, Version)> = self
+            .records
+            .iter()
+            .filter_map(|((_, key), (held, _))| Some((held.expires?, key, held.version)))
+            .filter(|(expires, _, _)| *expires <= by)
+            .collect();
+        ended.sort();
+        for (_, key, version) in ended {
+            if visit(key, version).is_break() {
+                return;
+            }
+        }
     }
 
     fn hints(&self, store: StoreId, visit: &mut dyn FnMut(&Key) -> ControlFlow<()>) {

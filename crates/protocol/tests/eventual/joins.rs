@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use chordata_protocol::eventual::Stamped;
-use chordata_protocol::{Key, Version};
+use chordata_protocol::{Key, Moment, Version};
 use proptest::prelude::*;
 
 type Store = BTreeMap<Key, Stamped>;
@@ -12,7 +12,11 @@ type Store = BTreeMap<Key, Stamped>;
 fn stamped() -> impl Strategy<Value = Stamped> {
     let version = (0..4u64, 0..3u64).prop_map(|(epoch, sequence)| Version { epoch, sequence });
     let value = prop::option::of(prop::collection::vec(0..3u8, 0..3));
-    (version, value).prop_map(|(version, value)| Stamped { version, value: value.map(Into::into) })
+    let expires = prop::option::of((0..3u64).prop_map(Moment::from_millis));
+    (version, value, expires).prop_map(|(version, value, expires)| {
+        let expires = expires.filter(|_| value.is_some());
+        Stamped { version, value: value.map(Into::into), expires }
+    })
 }
 
 fn copies() -> impl Strategy<Value = Vec<(Key, Stamped)>> {
@@ -41,6 +45,18 @@ proptest! {
         prop_assert_eq!(a.beats(Some(&b)), join(&a, &b) != b);
         prop_assert!(a.beats(None));
         prop_assert_eq!(join(&a, &a), a);
+    }
+
+    #[test]
+    fn replicas_whose_clocks_differ_come_to_the_same(a in stamped(), b in stamped(), one in 0..4u64, other in 0..4u64) {
+        // One of them may have made tombstones of what the other still has as values.
+        let (one, other) = (Moment::from_millis(one), Moment::from_millis(other));
+        let last = one.max(other);
+        let joined = a.clone().at(one).join(b.clone().at(other));
+        prop_assert_eq!(joined.at(last), a.clone().at(last).join(b.at(last)).at(last));
+        let is = a.clone().at(one);
+        prop_assert!(!a.beats(Some(&is)), "it never goes back to the value");
+        prop_assert_eq!(is.version, a.version);
     }
 
     #[test]

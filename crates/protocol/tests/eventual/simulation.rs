@@ -64,7 +64,15 @@ impl Run {
             let key = key(self.world.random.u32(0..KEYS));
             let acks = if self.world.random.u8(0..4) == 0 { 2 } else { 1 };
             match self.world.random.u8(0..10) {
-                0..=4 => {
+                0 => {
+                    self.writes += 1;
+                    let value = format!("value {} for a while", self.writes).into_bytes();
+                    // Over soon; in the middle of an outage; never, as far as this run goes.
+                    let millis = [300, 8000, 3_600_000][self.world.random.usize(0..3)];
+                    let caller = self.world.write_for(store, &key, value, millis, acks);
+                    self.history.began(caller, &key);
+                }
+                1..=4 => {
                     self.writes += 1;
                     let value = format!("value {}", self.writes).into_bytes();
                     let caller = self.world.write(store, &key, Some(value), acks);
@@ -247,6 +255,7 @@ fn replicas_become_equal_and_keep_what_was_acknowledged_whatever_happens() {
         ("pulled", |ran| ran.counters.pulled),
         ("pushed", |ran| ran.counters.pushed),
         ("handed off", |ran| ran.counters.handed_off),
+        ("ended", |ran| ran.counters.ended),
         ("collected", |ran| ran.counters.collected),
     ] {
         println!("{name}: {}", sum(of));

@@ -124,7 +124,7 @@ fn a_read_of_several_replicas_answers_the_newest_and_repairs_the_others() {
     world.run(seconds(1));
     // A later write reaches one replica only: it is put into its store behind the protocol's back.
     let version = Version { epoch: world.machine(one).highest().epoch + 1, sequence: two.tag() };
-    let later = Stamped { version, value: Some("new".into()) };
+    let later = Stamped { version, value: Some("new".into()), expires: None };
     let disk = &mut world.nodes.get_mut(&two).unwrap().disk;
     disk.store(vec![Change::Put(key.clone(), later.clone())]);
     world.ever.entry(key.clone()).or_default().insert(version, later);
@@ -147,14 +147,14 @@ fn what_cannot_be_done_is_refused_with_a_reason_and_changes_nothing() {
         let caller = world.request(store, |caller| Event::Write { caller, key, operation, acks, seen });
         world.result(caller).expect("refused at once").clone().unwrap_err()
     };
-    let swap = Operation::CompareAndSwap { expected: None, value: None };
+    let swap = Operation::swap(None, None);
     assert_eq!(ask(swap, 1, None, &key), ClientError::NoCompareAndSwap);
     assert_eq!(ask(Operation::Delete, 4, None, &key), ClientError::TooManyAcks { wanted: 4, possible: 3 });
     let future = Version { epoch: (1_700_000_000_000 + 200_000) << 16, sequence: 1 };
     let refused = ask(Operation::Delete, 1, Some(future), &key);
     assert!(matches!(refused, ClientError::FromTheFuture { allowed_ms: 60_000, .. }), "{refused}");
     assert!(matches!(ask(Operation::Delete, 1, None, &Key::new("")), ClientError::BadInput(_)));
-    assert!(matches!(ask(Operation::Put(vec![0; 2 << 20].into()), 1, None, &key), ClientError::BadInput(_)));
+    assert!(matches!(ask(Operation::put(vec![0; 2 << 20]), 1, None, &key), ClientError::BadInput(_)));
     world.run(seconds(1));
     assert!(world.ever.is_empty());
 }
@@ -168,7 +168,7 @@ fn a_client_that_goes_from_node_to_node_has_its_last_write_win_though_clocks_dif
         let up = world.up();
         let store = up[round as usize % up.len()];
         let key = key.clone();
-        let operation = Operation::Put(round.to_string().into());
+        let operation = Operation::put(round.to_string());
         let caller = world.request(store, |caller| Event::Write { caller, key, operation, acks: 1, seen });
         world.run(Duration::from_millis(9));
         let Some(Ok(Outcome::Written(version))) = world.result(caller) else { panic!("it is written") };
@@ -338,7 +338,8 @@ fn nobody_believes_a_new_replica_that_there_is_nothing() {
     let mut only = Lone::new(1, &[1], 3);
     assert_eq!(answered(only.asked(9, Request::Read(key))), Some(Response::Held(None)));
 
-    let found = Stamped { version: Version { epoch: 5, sequence: 9 }, value: Some("1".into()) };
+    let found =
+        Stamped { version: Version { epoch: 5, sequence: 9 }, value: Some("1".into()), expires: None };
     for (second, expected) in [(Response::Held(Some(found.clone())), Some(found)), (Response::Unfilled, None)]
     {
         let mut asker = Lone::new(9, &[1, 2], 2);
@@ -369,7 +370,7 @@ fn nobody_believes_a_new_replica_that_there_is_nothing() {
 #[test]
 fn what_another_was_told_to_be_here_is_not_dropped_on_older_word() {
     let (key, version) = (Key::new("berlin"), Version { epoch: 5, sequence: 9 });
-    let entries = vec![(key.clone(), Stamped { version, value: Some("1".into()) })];
+    let entries = vec![(key.clone(), Stamped { version, value: Some("1".into()), expires: None })];
     let offer = || Request::Offer(vec![(key.clone(), version)]);
     for vouches in [None, Some(offer()), Some(Request::Copy { entries: entries.clone(), durable: true })] {
         let mut lone = Lone::new(1, &[2, 3], 2);
@@ -443,7 +444,7 @@ fn a_departing_node_that_reaches_nobody_is_not_drained() {
 #[test]
 fn what_others_rely_on_is_on_disk_before_it_is_answered() {
     let (key, version) = (Key::new("berlin"), Version { epoch: 5, sequence: 9 });
-    let entries = vec![(key.clone(), Stamped { version, value: Some("1".into()) })];
+    let entries = vec![(key.clone(), Stamped { version, value: Some("1".into()), expires: None })];
     for (durability, request, expected) in [
         (Durability::Sync, Request::Copy { entries: entries.clone(), durable: false }, Response::Copied),
         (Durability::Stored, Request::Copy { entries, durable: true }, Response::Copied),
@@ -497,4 +498,67 @@ fn a_store_that_is_known_as_forgotten_before_it_is_known_at_all_is_not_waited_fo
     world.start(away);
     world.run(seconds(20));
     assert_eq!(left_over(&world), Vec::<String>::new());
+}
+
+#[test]
+fn a_value_that_has_ended_is_seen_nowhere_and_goes_for_good() {
+    let mut world = ring(5, Durability::Sync);
+    let key = Key::new("berlin");
+    let owner = replicas(&world, &key)[0];
+    world.write(owner, &key, Some(b"for ever".to_vec()), 3);
+    world.run(seconds(1));
+    // One replica misses the write, and has the older value without an end.
+    let absent = replicas(&world, &key)[2];
+    world.crash(absent);
+    world.run(seconds(3));
+    let owner = replicas(&world, &key)[0];
+    world.write_for(owner, &key, b"for a while".to_vec(), 10_000, 2);
+    world.run(seconds(1));
+    let caller = world.read(owner, &key, 1);
+    assert_eq!(found(&world, caller), Some(b"for a while".to_vec()));
+
+    world.run(seconds(13));
+    for store in world.up() {
+        let caller = world.read(store, &key, 1);
+        world.run(Duration::from_millis(100));
+        assert_eq!(found(&world, caller), None);
+        assert_eq!(value(&world, store, &key), None, "its bytes are gone");
+    }
+    assert!(world.nodes[&owner].disk.held(&key).is_some_and(Stamped::is_tombstone), "as one is away");
+    assert!(world.counters().ended > 0);
+
+    world.start(absent);
+    world.run(seconds(20));
+    let caller = world.read(absent, &key, 1);
+    world.run(Duration::from_millis(100));
+    assert_eq!(found(&world, caller), None, "the older value does not come back");
+    assert!(left_over(&world).is_empty(), "{:?}", left_over(&world));
+}
+
+#[test]
+fn a_later_put_without_an_end_stays() {
+    let mut world = ring(3, Durability::Sync);
+    let key = Key::new("berlin");
+    let owner = replicas(&world, &key)[0];
+    world.write_for(owner, &key, b"for a while".to_vec(), 3000, 3);
+    world.run(seconds(1));
+    world.write(owner, &key, Some(b"for ever".to_vec()), 3);
+    world.run(seconds(20));
+    for store in world.up() {
+        assert_eq!(value(&world, store, &key), Some(b"for ever".to_vec()));
+    }
+    assert_eq!(world.counters().ended, 0);
+}
+
+#[test]
+fn that_values_end_moves_no_copies_though_clocks_differ() {
+    let mut world = ring(3, Durability::Sync);
+    let owner = world.up()[0];
+    for round in 0..200u32 {
+        world.write_for(owner, &Key::new(format!("key {round}")), b"x".to_vec(), 1500, 3);
+        world.run(Duration::from_millis(300));
+    }
+    let counters = world.counters();
+    assert!(counters.syncs > 20 && counters.ended > 400, "{counters:?}");
+    assert_eq!((counters.pulled, counters.pushed), (0, 0), "replicas agree, whichever has come to it");
 }

@@ -12,7 +12,7 @@ fn requests() -> Vec<Request> {
     let range = Range { low: Id::ZERO, high: Id::from_u128(200) };
     let stores =
         Stores { known: BTreeSet::from([StoreId(1), StoreId(2)]), forgotten: BTreeSet::from([StoreId(2)]) };
-    let value = Stamped { version: VERSION, value: Some("value".into()) };
+    let value = Stamped { version: VERSION, value: Some("value".into()), expires: None };
     vec![
         Request::Copy { entries: vec![(Key::new("a"), value)], durable: true },
         Request::Read(Key::new("a")),
@@ -36,7 +36,7 @@ fn messages_survive_the_wire_and_parts_of_them_are_errors() {
         }
         assert!(request.is_possible(Space::new(8).unwrap()));
     }
-    let held = Some(Stamped { version: VERSION, value: None });
+    let held = Some(Stamped { version: VERSION, value: None, expires: None });
     let responses = [
         Response::Copied,
         Response::Held(held),
@@ -59,7 +59,11 @@ fn what_is_not_of_this_ring_is_not_possible() {
     let space = Space::new(8).unwrap();
     let outside = Key::Literal(Id::from_u128(256));
     let entry = |key: &Key, epoch, size| {
-        let held = Stamped { version: Version { epoch, sequence: 1 }, value: Some(vec![0; size].into()) };
+        let held = Stamped {
+            version: Version { epoch, sequence: 1 },
+            value: Some(vec![0; size].into()),
+            expires: None,
+        };
         Request::Copy { entries: vec![(key.clone(), held)], durable: false }
     };
     let key = Key::new("a");

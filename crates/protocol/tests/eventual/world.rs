@@ -8,7 +8,7 @@ use chordata_protocol::eventual::{
     Caller, Change, ClientError, Counters, Durability, Effect, Event, Eventual, Member, Outcome, Request,
     Response, Settings, Stamped, StoreId, Table, Timer, Token,
 };
-use chordata_protocol::{CallError, Id, Key, Operation, Space, Time, Version};
+use chordata_protocol::{CallError, Id, Key, Moment, Operation, Space, Time, Ttl, Version};
 
 use crate::disk::Disk;
 
@@ -20,6 +20,13 @@ const FRAME_BYTES_MAX: usize = 1024 * 1024 + 256 * 1024;
 const SUSPECTED_AFTER: Duration = Duration::from_secs(2);
 /// The time of day when the simulation begins, in milliseconds.
 const START_WALL_MS: u64 = 1_700_000_000_000;
+
+/// How wrong wall clocks are, either way.
+const WALL_OFFSET_MAX_MS: i64 = 2000;
+
+fn wall_ms(now: Time, offset: i64) -> u64 {
+    START_WALL_MS.saturating_add_signed(offset) + now.as_micros() / 1000
+}
 
 /// Something that will happen.
 #[derive(Clone, Debug)]
@@ -162,7 +169,7 @@ impl World {
             life: 0,
             timers: BTreeMap::new(),
             callers: BTreeMap::new(),
-            wall_offset: self.random.i64(-2000..2000),
+            wall_offset: self.random.i64(-WALL_OFFSET_MAX_MS..WALL_OFFSET_MAX_MS),
             down_since: Time::ZERO,
             side: 0,
         };
@@ -173,7 +180,7 @@ impl World {
 
     pub(crate) fn start(&mut self, store: StoreId) {
         let seed = self.random.u64(..);
-        let offset = self.random.i64(-2000..2000);
+        let offset = self.random.i64(-WALL_OFFSET_MAX_MS..WALL_OFFSET_MAX_MS);
         let settings = self.settings.clone();
         let node = self.nodes.get_mut(&store).unwrap();
         assert!(node.machine.is_none());
@@ -287,6 +294,22 @@ impl World {
         }
     }
 
+    /// What a node's wall clock shows.
+    pub(crate) fn wall(&self, store: StoreId) -> Moment {
+        Moment::from_millis(wall_ms(self.now, self.nodes[&store].wall_offset))
+    }
+
+    /// What the wall clock shows that is ahead of all others.
+    pub(crate) fn latest(&self) -> Moment {
+        Moment::from_millis(wall_ms(self.now, WALL_OFFSET_MAX_MS))
+    }
+
+    /// By no wall clock is it so long ago.
+    pub(crate) fn long_ago(&self, since: Duration) -> Moment {
+        let since = i64::try_from(since.as_millis()).unwrap();
+        Moment::from_millis(wall_ms(self.now, -WALL_OFFSET_MAX_MS - since))
+    }
+
     // Nodes' effects.
 
     fn caller(&mut self, store: StoreId, origin: Origin) -> Caller {
@@ -299,7 +322,7 @@ impl World {
     pub(crate) fn handle(&mut self, store: StoreId, event: Event) {
         let now = self.now;
         let node = self.nodes.get_mut(&store).unwrap();
-        let wall = START_WALL_MS.saturating_add_signed(node.wall_offset) + now.as_micros() / 1000;
+        let wall = wall_ms(now, node.wall_offset);
         let Some(machine) = node.machine.as_mut() else { return };
         let effects = machine.handle(now, wall, event, &node.disk.content);
         for effect in effects {
@@ -308,18 +331,20 @@ impl World {
     }
 
     fn carry_out(&mut self, store: StoreId, effect: Effect) {
-        let life = self.nodes[&store].life;
+        let (life, latest) = (self.nodes[&store].life, self.latest());
         match effect {
             Effect::Store(changes) => {
                 for change in &changes {
                     if let Change::Put(key, held) = change {
                         let versions = self.ever.entry(key.clone()).or_default();
-                        let before = versions.insert(held.version, held.clone());
+                        let fresh = !versions.contains_key(&held.version);
+                        let before = versions.entry(held.version).or_insert_with(|| held.clone()).clone();
+                        // A value that has ended, by a clock that is ahead at most, is a tombstone.
                         assert!(
-                            before.as_ref().is_none_or(|before| before == held),
+                            before == *held || before.clone().at(latest) == *held,
                             "one stamp, one content"
                         );
-                        if before.is_none() {
+                        if fresh {
                             assert_eq!(
                                 held.version.sequence,
                                 store.tag(),
@@ -358,6 +383,9 @@ impl World {
             Effect::Done { caller, result } => {
                 let origin = self.nodes.get_mut(&store).unwrap().callers.remove(&caller);
                 assert!(matches!(origin, Some(Origin::Client)), "a client is answered once");
+                if let Ok(Outcome::Found(Some(held))) = &result {
+                    assert_eq!(held.clone().at(self.wall(store)), *held, "what has ended is not answered");
+                }
                 self.done.push(Done { caller, result });
             }
             Effect::SetTimer { timer, after } => {
@@ -386,9 +414,23 @@ impl World {
 
     pub(crate) fn write(&mut self, store: StoreId, key: &Key, value: Option<Vec<u8>>, acks: usize) -> Caller {
         let caller = self.caller(store, Origin::Client);
-        let operation = value.map_or(Operation::Delete, |bytes| Operation::Put(bytes.into()));
+        let operation = value.map_or(Operation::Delete, Operation::put);
         self.handle(store, Event::Write { caller, key: key.clone(), operation, acks, seen: None });
         caller
+    }
+
+    /// Writes a value that lives for so many milliseconds.
+    pub(crate) fn write_for(
+        &mut self,
+        store: StoreId,
+        key: &Key,
+        value: Vec<u8>,
+        millis: u64,
+        acks: usize,
+    ) -> Caller {
+        let operation = Operation::Put { value: value.into(), ttl: Some(Ttl::from_millis(millis).unwrap()) };
+        let key = key.clone();
+        self.request(store, |caller| Event::Write { caller, key, operation, acks, seen: None })
     }
 
     pub(crate) fn read(&mut self, store: StoreId, key: &Key, acks: usize) -> Caller {
@@ -424,6 +466,7 @@ fn add(sum: &mut Counters, more: Counters) {
     sum.pulled += more.pulled;
     sum.pushed += more.pushed;
     sum.handed_off += more.handed_off;
+    sum.ended += more.ended;
     sum.collected += more.collected;
     sum.barred += more.barred;
 }

@@ -101,11 +101,11 @@ impl World {
                 None => "nothing".to_owned(),
             },
             Wish::Put(key, value) => {
-                let operation = Operation::Put(value.clone());
+                let operation = Operation::put(value.clone());
                 let Outcome::Written(version) = node.ring.decide(key, &operation, current) else {
                     unreachable!("a put is written")
                 };
-                node.store.put(space, key.clone(), Record { version, value: value.clone() });
+                node.store.put(space, key.clone(), Record { version, value: value.clone(), expires: None });
                 format!("done, {version}")
             }
             Wish::Delete(key) => {

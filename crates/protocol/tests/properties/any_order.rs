@@ -11,7 +11,6 @@ use chordata_protocol::message::{Candidate, Description, Found, Why};
 use chordata_protocol::ring::{Admit, Caller, Effect, Event, Ring, RingSettings, Timer, Token};
 use chordata_protocol::{
     Address, CallError, Id, Key, Operation, Outcome, Peer, Range, Request, Response, Space, Successor, Time,
-    Value,
 };
 use proptest::prelude::*;
 
@@ -171,7 +170,7 @@ impl Node {
     fn put(&mut self, id: Id) {
         if self.ring.admit(id) == Admit::Serve {
             let key = Key::Literal(id);
-            let outcome = self.ring.decide(&key, &Operation::Put(Value::from("x")), None);
+            let outcome = self.ring.decide(&key, &Operation::put("x"), None);
             assert!(matches!(outcome, Outcome::Written(_)));
         }
     }

@@ -111,4 +111,14 @@ proptest! {
             between(turned(low), turned(x), turned(high))
         );
     }
+
+    /// A range covers another if it contains every identifier of it.
+    #[test]
+    fn covering_is_containing_each((low, other_low, high, size) in three_points(3..=6), other_high: u128) {
+        let space = Space::new(u8::try_from(size.trailing_zeros()).unwrap()).unwrap();
+        let range = Range { low: id(low), high: id(high) };
+        let other = Range { low: id(other_low), high: id(other_high % size) };
+        let each = (0..size).map(id).filter(|point| other.contains(*point)).all(|point| range.contains(point));
+        prop_assert_eq!(range.covers(&other, space), each);
+    }
 }

@@ -68,7 +68,8 @@ impl Messages {
         let key = prop_oneof![bytes().prop_map(Key::new), self.id().prop_map(Key::Literal)];
         let version = (self.number(), any::<u64>()).prop_map(|(epoch, sequence)| Version { epoch, sequence });
         let record = (version, bytes());
-        let record = record.prop_map(|(version, value)| Record { version, value: Value::from(value) });
+        let record =
+            record.prop_map(|(version, value)| Record { version, value: Value::from(value), expires: None });
         (key, prop::option::of(record))
     }
 

@@ -4,8 +4,8 @@ use std::fmt::Debug;
 
 use chordata_protocol::message::{Candidate, Description, Found, HandoverId, Why};
 use chordata_protocol::{
-    Address, Id, Key, Operation, Outcome, Peer, Policy, Range, Record, Request as Ask, Response as Said,
-    Successor, Value, Version,
+    Address, Id, Key, Moment, Operation, Outcome, Peer, Policy, Range, Record, Request as Ask,
+    Response as Said, Successor, Ttl, Value, Version,
 };
 use futures::{FutureExt, SinkExt, StreamExt};
 use proptest::prelude::*;
@@ -37,15 +37,20 @@ fn version() -> impl Strategy<Value = Version> {
 }
 
 fn record() -> impl Strategy<Value = Record> {
-    (version(), value()).prop_map(|(version, value)| Record { version, value })
+    let expires = proptest::option::of(any::<u64>().prop_map(Moment::from_millis));
+    (version(), value(), expires).prop_map(|(version, value, expires)| Record { version, value, expires })
+}
+
+fn ttl() -> impl Strategy<Value = Option<Ttl>> {
+    proptest::option::of((1..1_000_000u64).prop_map(|millis| Ttl::from_millis(millis).unwrap()))
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
-        value().prop_map(Operation::Put),
+        (value(), ttl()).prop_map(|(value, ttl)| Operation::Put { value, ttl }),
         Just(Operation::Delete),
-        (proptest::option::of(version()), proptest::option::of(value()))
-            .prop_map(|(expected, value)| Operation::CompareAndSwap { expected, value }),
+        (proptest::option::of(version()), proptest::option::of(value()), ttl())
+            .prop_map(|(expected, value, ttl)| Operation::CompareAndSwap { expected, value, ttl }),
     ]
 }
 
@@ -211,11 +216,11 @@ fn a_hostile_deadline_is_cut() {
 fn the_longest_value_fits_a_frame_and_a_longer_message_is_an_error() {
     let longest = Value::from(vec![7; chordata_protocol::key::VALUE_BYTES_MAX]);
     let key = Key::new(vec![1; chordata_protocol::key::KEY_BYTES_MAX]);
-    assert!(encode(&RingRequest::Apply { key, operation: Operation::Put(longest), by: None }).is_ok());
+    assert!(encode(&RingRequest::Apply { key, operation: Operation::put(longest), by: None }).is_ok());
 
     let error = encode(&Value::from(vec![7; FRAME_BYTES_MAX])).unwrap_err();
     assert_eq!(error.to_string(), "the message is longer than a frame may be (1310720 bytes)");
-    let many = vec![(Key::new("k"), Operation::Put(Value::from(vec![0; 1000])), None); 2000];
+    let many = vec![(Key::new("k"), Operation::put(vec![0; 1000]), None); 2000];
     assert!(encode(&RingRequest::ApplyMany { entries: many }).is_err());
 }
 

@@ -15,7 +15,7 @@ use super::*;
 use crate::net::{BoxStream, Listener};
 use crate::preamble::{Service, receive};
 use crate::server::{Limits, Session};
-use crate::service::{RingRequest, RingResponse};
+use crate::service::{ChordataRequest, ChordataResponse, RingRequest, RingResponse};
 
 const LONG: Duration = Duration::from_secs(50);
 
@@ -54,7 +54,14 @@ impl Net for MemoryNet {
 
 /// Serves pings on one connection until it is dropped.
 async fn serve_one(mut far: DuplexStream) {
-    let service = receive(&mut far, &Credentials::default(), false, PREAMBLE_TIMEOUT).await;
+    let service = receive(
+        &mut far,
+        &Credentials::default(),
+        &[Service::Ring, Service::Client],
+        false,
+        PREAMBLE_TIMEOUT,
+    )
+    .await;
     assert_eq!(service, Ok(Service::Ring));
     let session = Session::<ForRing>::new(Box::new(far), Arc::from("a test"), Limits::default());
     session
@@ -92,6 +99,26 @@ fn somebody() -> Address {
 
 async fn ping(pool: &Pool, limit: Duration) -> Result<Response, CallFailure> {
     Ok(pool.ring(&somebody()).ask(within(limit), Request::Ping).await?)
+}
+
+#[tokio::test]
+async fn what_this_process_answers_needs_no_connection_and_has_a_deadline() {
+    let (net, _accepted) = MemoryNet::new();
+    let pool = pool(&net, 1);
+    let here: InProcess<ForClients> = Arc::new(|_, request| {
+        async move {
+            if let ChordataRequest::Depart {} = request {
+                std::future::pending::<()>().await;
+            }
+            Ok(ChordataResponse::Fingers(Ok(Vec::new())))
+        }
+        .boxed()
+    });
+    pool.answer_in_process(&somebody(), here);
+    assert_eq!(pool.client(&somebody()).fingers(within(LONG)).await.unwrap(), Ok(Vec::new()));
+    let failure = pool.client(&somebody()).depart(within(Duration::from_millis(20))).await.unwrap_err();
+    assert!(matches!(CallFailure::from(failure), CallFailure::TimedOut(..)));
+    assert_eq!(net.connects(), 0);
 }
 
 #[tokio::test]
@@ -179,7 +206,9 @@ async fn a_call_to_a_peer_that_hangs_in_the_preamble_ends_by_its_deadline_and_wa
 
 /// A peer that lets everybody in and then never answers.
 async fn fall_silent(mut far: DuplexStream) -> DuplexStream {
-    receive(&mut far, &Credentials::default(), false, PREAMBLE_TIMEOUT).await.unwrap();
+    receive(&mut far, &Credentials::default(), &[Service::Ring, Service::Client], false, PREAMBLE_TIMEOUT)
+        .await
+        .unwrap();
     far
 }
 

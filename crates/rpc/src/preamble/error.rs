@@ -35,6 +35,12 @@ pub enum PreambleError {
         /// The other side's.
         theirs: ClusterId,
     },
+    /// Ask another node of the cluster: this server is of none at the moment.
+    #[error(
+        "the server is on standby, of no cluster at the moment, and the connecting side is of cluster {0}: ask a node of \
+         that cluster"
+    )]
+    NoCluster(ClusterId),
     /// Give the cluster's secret to the connecting side.
     #[error("the cluster has a secret and the connecting side gave none: give it the cluster's secret")]
     SecretRequired,
@@ -52,6 +58,12 @@ pub enum PreambleError {
         "the server does not know the service number {0}: install the same release of chordata on both ends"
     )]
     ServiceUnknown(u8),
+    /// Check the address and the port: nodes and managers are different programs.
+    #[error(
+        "the server is Chordata, but not for that (a manager is no node, and a node no manager): check the address and \
+         the port"
+    )]
+    NotOffered,
     /// Try again later, or raise the server's limit.
     #[error("the server has as many connections as it allows: try again later, or raise its limit")]
     TooManyConnections,
@@ -66,7 +78,13 @@ pub enum PreambleError {
 impl PreambleError {
     /// May the same attempt succeed later, with nothing mended by anybody?
     pub fn is_passing(&self) -> bool {
-        matches!(self, PreambleError::TooManyConnections | PreambleError::TimedOut(_) | PreambleError::Io(..))
+        matches!(
+            self,
+            PreambleError::TooManyConnections
+                | PreambleError::NoCluster(_)
+                | PreambleError::TimedOut(_)
+                | PreambleError::Io(..)
+        )
     }
 }
 

@@ -18,7 +18,8 @@
 //! - Where there is a secret, both sides prove that they know it: each hashes, keyed with the secret, all that both
 //!   have said (versions, service, cluster, both nonces) and who of the two it is. The connecting side proves first,
 //!   so that a server shows nothing keyed to a stranger. A side with a secret refuses one without.
-//! - A side that does not know its cluster yet fits any; after the proof it knows the other's.
+//! - A connecting side that does not know its cluster yet fits any; after the proof it knows the other's. A server that
+//!   is of no cluster takes only those who name none: who names one looks for a node of that cluster, and it is none.
 //!
 //! What it does not: the bytes that follow are neither encrypted nor signed. Who can change packets on the way can
 //! take over a connection after its proof; against that there will be TLS, below this, at the [`Net`](crate::net)
@@ -42,7 +43,7 @@ use crate::service::ClusterId;
 
 /// The version of everything that is said on a connection: preamble, services and their types. Any change of those
 /// is a new version, as postcard does not describe itself.
-pub const PROTOCOL_VERSION: u16 = 3;
+pub const PROTOCOL_VERSION: u16 = 4;
 
 /// How long a preamble may take by default.
 pub const PREAMBLE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -59,18 +60,23 @@ pub enum Service {
     Ring = 1,
     /// No calls: only to see who is there. Needs neither cluster nor secret.
     Probe = 2,
+    /// Calls of [`Standby`](crate::standby::Standby).
+    Standby = 3,
+    /// Calls of [`Manager`](crate::manager::Manager).
+    Manager = 4,
 }
 
 impl Service {
     fn from_byte(byte: u8) -> Option<Service> {
-        [Service::Client, Service::Ring, Service::Probe].into_iter().find(|service| *service as u8 == byte)
+        let all = [Service::Client, Service::Ring, Service::Probe, Service::Standby, Service::Manager];
+        all.into_iter().find(|service| *service as u8 == byte)
     }
 }
 
 /// What a server said of itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ServerIdentity {
-    /// Its cluster; none while it is joining its first one.
+    /// Its cluster; none while it is in none.
     pub cluster: Option<ClusterId>,
     /// Does it demand proof of a secret?
     pub has_secret: bool,
@@ -161,6 +167,14 @@ fn obey(verdict: u8, hello: &Greeting, reply: &Greeting) -> Result<(), PreambleE
                 String::from("it refused a cluster that was not named"),
             ),
         },
+        Verdict::NoCluster => match hello.cluster {
+            Some(ours) => PreambleError::NoCluster(ours),
+            None => PreambleError::Io(
+                io::ErrorKind::InvalidData,
+                String::from("it refused a cluster that was not named"),
+            ),
+        },
+        Verdict::NotOffered => PreambleError::NotOffered,
         Verdict::SecretRequired => PreambleError::SecretRequired,
         Verdict::SecretNotExpected => PreambleError::SecretNotExpected,
         Verdict::WrongSecret => PreambleError::WrongSecret,
@@ -180,14 +194,15 @@ where
     introduce(stream, Service::Probe, &Credentials::default(), limit).await
 }
 
-/// Opens a connection from the accepting side, within `limit`: what it is for. `full`: there is no room for more
-/// calls, so only probes are welcome.
+/// Opens a connection from the accepting side, within `limit`: what it is for, one of `offered`. `full`: there is no
+/// room for more calls, so only probes are welcome.
 ///
 /// # Errors
 /// Any [`PreambleError`]; the peer was told, and the stream is to be dropped.
 pub async fn receive<S>(
     stream: &mut S,
     credentials: &Credentials,
+    offered: &[Service],
     full: bool,
     limit: Duration,
 ) -> Result<Service, PreambleError>
@@ -195,7 +210,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let deadline = Instant::now() + limit;
-    let conversation = receive_at_leisure(stream, credentials, full);
+    let conversation = receive_at_leisure(stream, credentials, offered, full);
     let received = timeout_at(deadline, conversation).await.unwrap_or(Err(PreambleError::TimedOut(limit)));
     if received.is_err() {
         // To close with something unread makes the operating system throw away what the peer has not read yet: it
@@ -208,6 +223,7 @@ where
 async fn receive_at_leisure<S>(
     stream: &mut S,
     credentials: &Credentials,
+    offered: &[Service],
     full: bool,
 ) -> Result<Service, PreambleError>
 where
@@ -218,7 +234,7 @@ where
         stream.write_all(line_for_strangers().as_bytes()).await?;
     }
     let (verdict, read) = match read {
-        Ok((hello, bytes)) => match judge(&hello, credentials, full) {
+        Ok((hello, bytes)) => match judge(&hello, credentials, offered, full) {
             Ok(service) => (Verdict::Welcome, Ok((hello, bytes, service))),
             Err((verdict, error)) => (verdict, Err(error)),
         },
@@ -274,6 +290,7 @@ fn verify(secret: &Secret, by: Prover, conversation: [&[u8]; 2], proof: &[u8]) -
 fn judge(
     hello: &Greeting,
     credentials: &Credentials,
+    offered: &[Service],
     full: bool,
 ) -> Result<Service, (Verdict, PreambleError)> {
     let Some(service) = Service::from_byte(hello.subject) else {
@@ -282,13 +299,18 @@ fn judge(
     if service == Service::Probe {
         return Ok(service);
     }
+    if !offered.contains(&service) {
+        return Err((Verdict::NotOffered, PreambleError::NotOffered));
+    }
     if full {
         return Err((Verdict::TooManyConnections, PreambleError::TooManyConnections));
     }
-    if let (Some(ours), Some(theirs)) = (credentials.cluster(), hello.cluster)
-        && ours != theirs
-    {
-        return Err((Verdict::WrongCluster, PreambleError::WrongCluster { ours, theirs }));
+    match (credentials.cluster(), hello.cluster) {
+        (Some(ours), Some(theirs)) if ours != theirs => {
+            return Err((Verdict::WrongCluster, PreambleError::WrongCluster { ours, theirs }));
+        }
+        (None, Some(theirs)) => return Err((Verdict::NoCluster, PreambleError::NoCluster(theirs))),
+        (Some(_) | None, _) => {}
     }
     match (credentials.secret().is_some(), hello.has_secret) {
         (true, false) => Err((Verdict::SecretRequired, PreambleError::SecretRequired)),

@@ -7,6 +7,7 @@ use super::*;
 
 const ONE: ClusterId = ClusterId([1; 16]);
 const TWO: ClusterId = ClusterId([2; 16]);
+const ALL: &[Service] = &[Service::Client, Service::Ring, Service::Standby];
 
 fn credentials(cluster: Option<ClusterId>, secret: Option<&str>) -> Credentials {
     Credentials::new(cluster, secret.map(|text| Secret::new(text).unwrap()))
@@ -21,7 +22,7 @@ async fn meet(
 ) -> (Result<ServerIdentity, PreambleError>, Result<Service, PreambleError>) {
     let (mut near, mut far) = duplex(1024);
     join(async move { introduce(&mut near, service, client, PREAMBLE_TIMEOUT).await }, async move {
-        receive(&mut far, server, full, PREAMBLE_TIMEOUT).await
+        receive(&mut far, server, ALL, full, PREAMBLE_TIMEOUT).await
     })
     .await
 }
@@ -33,9 +34,9 @@ async fn those_who_fit_are_welcome_and_a_newcomer_learns_the_cluster() {
         (Some(ONE), Some(ONE), None),
         (None, Some(ONE), None),
         (None, Some(ONE), secret),
-        (Some(ONE), None, secret),
+        (None, None, secret),
     ] {
-        for service in [Service::Client, Service::Ring, Service::Probe] {
+        for service in [Service::Client, Service::Ring, Service::Probe, Service::Standby] {
             let (introduced, received) =
                 meet(&credentials(client, secret), service, &credentials(server, secret), false).await;
             assert_eq!(introduced, Ok(ServerIdentity { cluster: server, has_secret: secret.is_some() }));
@@ -64,6 +65,31 @@ async fn those_who_do_not_fit_both_learn_why() {
 }
 
 #[tokio::test]
+async fn a_server_without_a_cluster_takes_only_those_who_name_none() {
+    let (client, server) = (credentials(Some(ONE), None), credentials(None, None));
+    for service in [Service::Client, Service::Ring, Service::Standby] {
+        let refused = PreambleError::NoCluster(ONE);
+        assert_eq!(meet(&client, service, &server, false).await, (Err(refused.clone()), Err(refused)));
+    }
+    let (introduced, _) = meet(&client, Service::Probe, &server, false).await;
+    assert_eq!(introduced, Ok(ServerIdentity { cluster: None, has_secret: false }));
+}
+
+#[tokio::test]
+async fn a_service_that_is_not_offered_is_refused() {
+    let (mut near, mut far) = duplex(1024);
+    let nobody = Credentials::default();
+    let (introduced, received) =
+        join(introduce(&mut near, Service::Ring, &nobody, PREAMBLE_TIMEOUT), async {
+            let received = receive(&mut far, &nobody, &[Service::Standby], false, PREAMBLE_TIMEOUT).await;
+            drop(far);
+            received
+        })
+        .await;
+    assert_eq!((introduced, received), (Err(PreambleError::NotOffered), Err(PreambleError::NotOffered)));
+}
+
+#[tokio::test]
 async fn a_full_server_answers_probes_only_whoever_they_are_from() {
     let server = credentials(Some(ONE), Some("0123456789abcdef"));
     let (introduced, _) = meet(&server, Service::Client, &server, true).await;
@@ -79,7 +105,7 @@ async fn send_to_server(bytes: &[u8], server: &Credentials) -> (Result<Service, 
     let (mut near, mut far) = duplex(64 * 1024);
     near.write_all(bytes).await.unwrap();
     near.shutdown().await.unwrap();
-    let received = receive(&mut far, server, false, PREAMBLE_TIMEOUT).await;
+    let received = receive(&mut far, server, ALL, false, PREAMBLE_TIMEOUT).await;
     drop(far);
     let mut answer = Vec::new();
     near.read_to_end(&mut answer).await.unwrap();
@@ -93,7 +119,7 @@ async fn a_stranger_gets_one_line_of_text() {
     assert_eq!(received, Err(PreambleError::NotChordata(String::from("\"GET / HTTP\""))));
     let answer = String::from_utf8(answer).unwrap();
     assert!(
-        answer.starts_with("this is a Chordata server; it speaks its own protocol (version 3) on this port")
+        answer.starts_with("this is a Chordata server; it speaks its own protocol (version 4) on this port")
     );
     assert_eq!(answer.lines().count(), 1);
 }
@@ -103,7 +129,7 @@ async fn another_version_is_told_so_in_the_part_that_all_versions_share() {
     let (received, answer) =
         send_to_server(b"CHORDATA\x00\x07and what version 7 says", &Credentials::default()).await;
     assert_eq!(received, Err(PreambleError::WrongVersion { ours: PROTOCOL_VERSION, theirs: 7 }));
-    assert_eq!(&answer[..10], b"CHORDATA\x00\x03");
+    assert_eq!(&answer[..10], b"CHORDATA\x00\x04");
     assert_eq!(answer[10], Verdict::WrongVersion as u8);
 }
 
@@ -169,11 +195,11 @@ async fn a_client_that_reaches_something_else_says_so() {
 
 #[tokio::test(start_paused = true)]
 async fn who_says_nothing_or_one_byte_only_is_given_up_in_time() {
-    for bytes in [&b""[..], b"C", b"CHORDATA\x00\x03"] {
+    for bytes in [&b""[..], b"C", b"CHORDATA\x00\x04"] {
         let (mut near, mut far): (DuplexStream, DuplexStream) = duplex(64);
         near.write_all(bytes).await.unwrap();
         let before = Instant::now();
-        let received = receive(&mut far, &Credentials::default(), false, PREAMBLE_TIMEOUT).await;
+        let received = receive(&mut far, &Credentials::default(), ALL, false, PREAMBLE_TIMEOUT).await;
         assert_eq!(received, Err(PreambleError::TimedOut(PREAMBLE_TIMEOUT)));
         assert_eq!(before.elapsed().as_secs(), 2);
     }
@@ -187,7 +213,7 @@ async fn who_does_not_close_after_a_refusal_is_cut_off_in_time() {
     let (mut near, mut far) = duplex(64 * 1024);
     near.write_all(b"EHLO example.com\r\n").await.unwrap();
     let before = Instant::now();
-    let received = receive(&mut far, &Credentials::default(), false, PREAMBLE_TIMEOUT).await;
+    let received = receive(&mut far, &Credentials::default(), ALL, false, PREAMBLE_TIMEOUT).await;
     assert!(matches!(received, Err(PreambleError::NotChordata(_))));
     assert_eq!(before.elapsed().as_secs(), 2);
 }

@@ -41,10 +41,12 @@ pub(super) enum Verdict {
     WrongSecret = 5,
     ServiceUnknown = 6,
     TooManyConnections = 7,
+    NoCluster = 8,
+    NotOffered = 9,
 }
 
 impl Verdict {
-    const ALL: [Verdict; 8] = [
+    const ALL: [Verdict; 10] = [
         Verdict::Welcome,
         Verdict::WrongVersion,
         Verdict::WrongCluster,
@@ -53,6 +55,8 @@ impl Verdict {
         Verdict::WrongSecret,
         Verdict::ServiceUnknown,
         Verdict::TooManyConnections,
+        Verdict::NoCluster,
+        Verdict::NotOffered,
     ];
 
     pub(super) fn from_byte(byte: u8) -> Option<Verdict> {

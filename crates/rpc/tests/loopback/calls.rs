@@ -35,7 +35,7 @@ async fn a_request_too_long_fails_alone_and_an_answer_too_long_too() {
     });
     server.reads_begun(1).await;
 
-    let huge = Operation::Put(Value::from(vec![0; 2_000_000]));
+    let huge = Operation::put(vec![0; 2_000_000]);
     let failure = CallFailure::from(ring.apply(within(LONG), Key::new("k"), huge, None).await.unwrap_err());
     assert!(matches!(failure, CallFailure::TooLong(_)), "{failure}");
     assert!(failure.is_certain());

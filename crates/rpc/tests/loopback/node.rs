@@ -49,7 +49,8 @@ impl Ring for Node {
             std::future::pending::<()>().await;
         }
         let bytes = if key == Key::new(HUGE) { vec![0; 2_000_000] } else { key.to_string().into_bytes() };
-        let record = Record { version: Version { epoch: 1, sequence: 2 }, value: Value::from(bytes) };
+        let record =
+            Record { version: Version { epoch: 1, sequence: 2 }, value: Value::from(bytes), expires: None };
         Ok(Placed { result: Some(record), at: None })
     }
 

@@ -1,11 +1,15 @@
 //! What must be so when nothing has gone wrong for a while: every range is served by full chains of equal copies.
 
-use chordata_protocol::Range;
 use chordata_protocol::chain::{Epoch, StoreId, View};
+use chordata_protocol::{Range, Time};
 
+use super::clock::earliest_wall;
 use super::invariants::{Found, content};
 use super::node::Node;
 use super::world::World;
+
+/// How late a value ends in a cluster in which nothing goes wrong, in microseconds.
+const ENDED_WITHIN_US: u64 = 1_000_000;
 
 /// Is everything as it should be?
 ///
@@ -30,7 +34,18 @@ pub fn check(world: &World) -> Found {
         }
         equal(world, active.range, &serving)?;
     }
-    world.nodes.iter().filter(|node| node.process.is_some()).try_for_each(|node| foreign(view, node))
+    world.nodes.iter().filter(|node| node.process.is_some()).try_for_each(|node| foreign(view, node))?;
+    over(world)
+}
+
+/// What should have ended a while ago has.
+fn over(world: &World) -> Found {
+    let long_ago = Time::from_micros(world.now().as_micros().saturating_sub(ENDED_WITHIN_US));
+    let (due, _) = world.witness.model.due(earliest_wall(long_ago), None, 1);
+    match due.first() {
+        Some(ending) => Err(format!("{} should have ended at {} ms", ending.key, ending.at.as_millis())),
+        None => Ok(()),
+    }
 }
 
 /// Every member runs, and nobody else does; a range ends at each.

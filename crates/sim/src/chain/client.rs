@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chordata_protocol::chain::{View, WriteId};
-use chordata_protocol::{Id, Key, Operation, Outcome, Peer, Record, Time, Value, Version};
+use chordata_protocol::{Id, Key, Operation, Outcome, Peer, Record, Time, Ttl, Value, Version};
 
 use super::network::OUTSIDE;
 use super::node::Attempt;
@@ -27,6 +27,18 @@ const ANSWER_MS: (u64, u64) = (150, 1500);
 const AGAIN_MS: u64 = 60;
 /// Share of writes that are sent once, without a name.
 const NAMELESS_SHARE: f64 = 0.03;
+
+/// Times to live, in milliseconds: over at once, or in the middle of what goes wrong then.
+const TTLS_MS: [u64; 4] = [50, 1000, 6000, 25_000];
+/// Stands in a value in front of its time to live.
+const LIVES: char = '~';
+
+/// How long this value is to live: values say it themselves, so that whoever sees one knows.
+pub fn ttl_of(value: &Value) -> Option<Ttl> {
+    let text = std::str::from_utf8(value).ok()?;
+    let millis = text.rsplit_once(LIVES)?.1.parse().ok()?;
+    Ttl::from_millis(millis).ok()
+}
 
 /// What a client asks a node for.
 #[derive(Clone, Debug)]
@@ -232,6 +244,12 @@ impl World {
             _ => self.random.usize(..self.subjects.len()),
         };
         let plain = self.subjects[key].usage == Use::Plain;
+        let lives = !plain && self.random.u8(..4) == 0;
+        let ttl = lives.then(|| TTLS_MS[self.random.usize(..TTLS_MS.len())]);
+        let value = |number: usize| match ttl {
+            Some(millis) => Value::from(format!("v{client}.{number}{LIVES}{millis}")),
+            None => value(number),
+        };
         let kind = match self.random.u8(..10) {
             0..=2 => Kind::Put(value(number)),
             3 if !plain => Kind::Delete,
@@ -268,10 +286,14 @@ impl World {
         let candidate = (!running.candidates.is_empty()).then(|| running.candidates.remove(0));
         let asked = match running.kind.clone() {
             Kind::Get => Asked::Read { key },
-            Kind::Put(value) => Asked::Write { key, operation: Operation::Put(value), by },
+            Kind::Put(value) => {
+                let ttl = ttl_of(&value);
+                Asked::Write { key, operation: Operation::Put { value, ttl }, by }
+            }
             Kind::Delete => Asked::Write { key, operation: Operation::Delete, by },
             Kind::CompareAndSwap { expected, value } => {
-                Asked::Write { key, operation: Operation::CompareAndSwap { expected, value }, by }
+                let ttl = value.as_ref().and_then(ttl_of);
+                Asked::Write { key, operation: Operation::CompareAndSwap { expected, value, ttl }, by }
             }
         };
         let known = candidate.and_then(|peer| self.slots.get(&peer.address).copied());

@@ -109,11 +109,13 @@ impl Contents {
             let Some(write) = entry.write() else { continue };
             let at = Version { epoch: holding.epoch.0, sequence: entry.sequence.0 };
             match &write.mutation {
-                Mutation::Put(value) => {
-                    let record = Record { version: at, value: value.clone() };
+                Mutation::Put(value, expires) => {
+                    let record = Record { version: at, value: value.clone(), expires: *expires };
                     changes.push(Change::Put(write.id, write.key.clone(), record));
                 }
-                Mutation::Remove => changes.push(Change::Remove(write.id, write.key.clone())),
+                Mutation::Remove | Mutation::Expire(_) => {
+                    changes.push(Change::Remove(write.id, write.key.clone()));
+                }
                 Mutation::Nothing => {}
             }
             if let Some(by) = write.by {

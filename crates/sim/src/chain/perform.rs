@@ -15,7 +15,7 @@ use chordata_protocol::chain::{
 use chordata_protocol::message::Candidate;
 use chordata_protocol::replication::Durability;
 use chordata_protocol::ring::{Caller, Token};
-use chordata_protocol::{CallError, Id, Key, Range, Version};
+use chordata_protocol::{CallError, Ending, Id, Key, Range, Version};
 
 use super::client::{Answer, Asked, Subject};
 use super::disk::{ResultId, Step};
@@ -133,6 +133,9 @@ impl World {
                 keys.extend(damaged.into_iter().map(|key| (key, Version::default())));
                 return Some(Event::Listed { token, keys, upto });
             }
+            Effect::FindDue { token, range, after } => {
+                return Some(self.find_due(slot, token, range, after.as_ref()));
+            }
             Effect::Persist(token) => {
                 if self.settings.replication.durability == Durability::Memory {
                     return Some(Event::Durable(token));
@@ -148,10 +151,46 @@ impl World {
                     process.beat = setting;
                 }
                 self.push(takes, Item::Timer { slot, life, timer, setting });
+                self.sabotage_endings(slot);
             }
             Effect::Changed(change) => self.changed(slot, change),
         }
         None
+    }
+
+    /// What has ended in a range by the node's wall clock.
+    fn find_due(&mut self, slot: usize, token: Token, range: Range, after: Option<&Ending>) -> Event {
+        let wall = self.saboteur.wall(self.nodes[slot].clock.wall(self.now));
+        let engine = &self.nodes[slot].disk.seen.engine;
+        let (endings, upto) = engine.due(wall, after, self.shape.listed_max);
+        let endings = self.saboteur.due(engine, range, wall, endings);
+        let (mut due, mut damaged) = (Vec::new(), Vec::new());
+        for ending in endings.into_iter().filter(|ending| range.contains(ending.id)) {
+            let (id, key) = (ending.id, ending.key.clone());
+            if self.is_damaged(slot, id, &key) {
+                damaged.push((id, key));
+            } else if let Some(version) = self.nodes[slot].disk.seen.engine.version(id, &key) {
+                due.push((ending, version));
+            }
+        }
+        Event::Due { token, wall, due, damaged, upto }
+    }
+
+    /// Shows the witness how far the last serving replicas have committed: also what nobody asked for, such as that values
+    /// have ended.
+    pub(super) fn show_commits(&mut self) {
+        let view = Arc::clone(self.group.newest());
+        for (epoch, active) in &view.ranges {
+            let Some(tail) = active.tail() else { continue };
+            let mut nodes = self.nodes.iter();
+            let node = nodes.find(|node| node.is_alive_as(tail.store, tail.incarnation));
+            let process = node.and_then(|node| node.process.as_ref());
+            let replica =
+                process.and_then(|process| process.member.replicas().find(|mine| mine.epoch() == *epoch));
+            let Some(committed) = replica.map(chordata_protocol::chain::Replica::committed) else { continue };
+            let found = self.witness.seen_committed(*epoch, committed);
+            self.hold(found);
+        }
     }
 
     fn changed(&mut self, slot: usize, change: Change) {
@@ -427,7 +466,7 @@ impl World {
                 let subject = &self.subjects[key];
                 let (id, key) = (subject.id, subject.key.clone());
                 let node = &self.nodes[slot];
-                let now = node.clock.shows(self.now);
+                let (now, wall) = (node.clock.shows(self.now), node.clock.wall(self.now));
                 let current = node.disk.seen.engine.version(id, &key);
                 if self.is_damaged(slot, id, &key) {
                     self.notice_damage(slot, id, &key);
@@ -436,7 +475,7 @@ impl World {
                 }
                 let Some(process) = &mut self.nodes[slot].process else { return };
                 let request = WriteRequest { id, key, operation, by: self.saboteur.name(by) };
-                let (taken, effects) = process.member.write(now, caller, request, current);
+                let (taken, effects) = process.member.write(now, wall, caller, request, current);
                 if let Err(refusal) = taken {
                     process.waiting.remove(&caller);
                     let answer = self.refused(slot, refusal);

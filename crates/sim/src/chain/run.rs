@@ -4,21 +4,26 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chordata_protocol::replication::Durability;
-use chordata_protocol::{Key, Record};
+use chordata_protocol::{Key, Record, Time};
 
 use super::audit;
 use super::client::{Orders, Use};
 use super::invariants::Found;
 use super::sabotage::Sabotage;
 use super::shape::Shape;
+use super::witness::Ended;
 use super::world::World;
-use crate::history::{History, Operation, lost, once, versions, zones};
+use crate::history::{Answer, History, Kind, Operation, Outcome, lost, once, versions, zones};
 use crate::scenario::Report;
 
 /// How long the cluster is disturbed.
 const DISTURBED: Duration = Duration::from_secs(60);
+/// In whose name values end, in histories.
+const THE_HEAD: u64 = u64::MAX;
 /// Acknowledged operations, at least.
 const OPERATIONS_MIN: u64 = 500;
+/// Values that end by themselves, at least.
+const ENDED_MIN: u64 = 5;
 /// Things that go wrong, at least.
 const FAULTS_MIN: u64 = 5;
 /// Changes of chains that are carried through after the cluster has grown, at least.
@@ -73,6 +78,7 @@ fn until(world: &mut World, within: Duration, ready: impl Fn(&World) -> Found) -
     let end = world.now() + within;
     loop {
         rest(world, Duration::from_millis(250))?;
+        world.show_commits();
         match ready(world) {
             Ok(()) => return Ok(()),
             Err(wrong) if world.now() >= end => return Err(format!("after {within:?} still: {wrong}")),
@@ -99,6 +105,7 @@ fn go(world: &mut World) -> Found {
     // Long outages leave few operations, and what is to go wrong by lot often cannot: then it goes on until there is
     // enough to say something.
     for _ in 0..LONGER_MAX {
+        world.show_commits();
         if promises(world, before).is_ok() {
             break;
         }
@@ -113,6 +120,8 @@ fn go(world: &mut World) -> Found {
     settle(world)?;
     world.start_clients(Orders::ReadAll { next: 0 });
     until(world, Duration::from_secs(60), idle).map_err(|wrong| format!("reading everything: {wrong}"))?;
+    // That a value ended may be on its way through its chain.
+    until(world, QUIET, audit::check).map_err(|wrong| format!("in the end: {wrong}"))?;
     world.sabotage_end();
     histories(world)
 }
@@ -148,6 +157,9 @@ fn settle(world: &mut World) -> Found {
 
 /// What clients saw is linearizable, once what was lost by design is cut off.
 fn histories(world: &World) -> Found {
+    if let Some(failure) = world.failures.first() {
+        return Err(format!("in the end: {failure}"));
+    }
     let (mut whole, mut unlost) = (History::new(), History::new());
     for operation in world.history.operations() {
         let id = operation.key.id(world.settings.space);
@@ -164,6 +176,17 @@ fn histories(world: &World) -> Found {
             record(&mut unlost, &cut);
         }
         record(&mut whole, &cut);
+    }
+    for ended in &world.witness.ended {
+        let lost_at = world.witness.lost_at(ended.id);
+        if lost_at.is_some_and(|at| ended.decided >= at) {
+            continue;
+        }
+        let returned = Some(ended.committed).filter(|returned| lost_at.is_none_or(|at| *returned < at));
+        if lost_at.is_none() {
+            record_end(&mut unlost, ended, returned);
+        }
+        record_end(&mut whole, ended, returned);
     }
     let zones = zones::check(&whole);
     let plain = world.subjects.iter().filter(|subject| subject.usage == Use::Plain).count();
@@ -190,6 +213,16 @@ fn record(history: &mut History, operation: &Operation) {
     }
 }
 
+/// That a value ended by itself is to the history as if somebody had asked for that when it was decided.
+fn record_end(history: &mut History, ended: &Ended, returned: Option<Time>) {
+    let kind = Kind::CompareAndSwap { expected: Some(ended.of), value: None };
+    let number = history.invoke(THE_HEAD, ended.key.clone(), kind, ended.decided.as_micros());
+    if let Some(returned) = returned {
+        let answer = Answer::Deleted { version: ended.at, existed: true };
+        history.close(number, returned.as_micros(), Outcome::Done(answer));
+    }
+}
+
 /// What the last serving replicas hold in the end, of keys of which nothing was lost.
 fn end(world: &World) -> BTreeMap<Key, Option<Record>> {
     let view = world.group.newest();
@@ -212,6 +245,7 @@ fn promises(world: &World, before: u64) -> Found {
     let reconfigurations = world.counters.get("reconfiguration") - before;
     let promised = [
         ("operations done", world.counters.get("operation done"), OPERATIONS_MIN),
+        ("values ended", world.witness.ended.len() as u64, ENDED_MIN),
         ("faults", world.faults.count, FAULTS_MIN),
         ("reconfigurations", reconfigurations, RECONFIGURATIONS_MIN),
     ];

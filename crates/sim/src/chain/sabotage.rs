@@ -10,10 +10,11 @@ use std::sync::Arc;
 use chordata_protocol::chain::message::{Action, LogEntry, Mutation};
 use chordata_protocol::chain::{ChainResponse, ChainSettings, Command, Sequence, WriteId};
 use chordata_protocol::replication::Lease;
-use chordata_protocol::{Record, Value};
+use chordata_protocol::{Ending, Id, Key, Moment, Range, Record, Value};
 use chordata_store::Change;
 
 use super::client::{Answer, Use};
+use super::table::Table;
 use super::world::World;
 use crate::history::{Kind, Outcome};
 
@@ -43,6 +44,12 @@ pub enum Sabotage {
     DropsNames,
     /// Damaged records are answered and copied as if they were whole.
     ServesDamage,
+    /// Heads end whatever a key holds when the moment of something that it held has come.
+    EndsAnything,
+    /// The clocks by which heads end values are ahead by more than any clock is.
+    EndsEarly,
+    /// Every replica ends values by itself, in its own engine.
+    EndsAnywhere,
     /// Clients are told what they, or others, read first.
     AnswersStale,
     /// Clients are told that writes which were done were refused.
@@ -60,12 +67,14 @@ pub enum Sabotage {
 pub struct Saboteur {
     sabotage: Option<Sabotage>,
     first_read: BTreeMap<usize, Record>,
+    /// The first moment that each key was ever to end at.
+    moments: BTreeMap<(Id, Key), Moment>,
 }
 
 impl Saboteur {
     /// One who does this, or nothing.
     pub fn new(sabotage: Option<Sabotage>) -> Saboteur {
-        Saboteur { sabotage, first_read: BTreeMap::new() }
+        Saboteur { sabotage, ..Saboteur::default() }
     }
 
     /// Is this what is done?
@@ -123,9 +132,9 @@ impl Saboteur {
             let LogEntry { sequence, action } = LogEntry::clone(&entry);
             match action {
                 Action::Write(mut write)
-                    if is_hit(sequence) && matches!(write.mutation, Mutation::Put(_)) =>
+                    if is_hit(sequence) && matches!(write.mutation, Mutation::Put(..)) =>
                 {
-                    write.mutation = Mutation::Put(Value::from("something else"));
+                    write.mutation = Mutation::Put(Value::from("something else"), None);
                     Arc::new(LogEntry { sequence, action: Action::Write(write) })
                 }
                 _ => entry,
@@ -143,6 +152,37 @@ impl Saboteur {
     /// Under which name a head is told of a write.
     pub(super) fn name(&self, by: Option<WriteId>) -> Option<WriteId> {
         by.filter(|_| !self.does(Sabotage::DropsNames))
+    }
+
+    /// By which clock a head ends values.
+    pub(super) fn wall(&self, wall: Moment) -> Moment {
+        if self.does(Sabotage::EndsEarly) { Moment::from_millis(wall.as_millis() + 3000) } else { wall }
+    }
+
+    /// What a head is told to be due.
+    pub(super) fn due(
+        &mut self,
+        engine: &Table,
+        range: Range,
+        wall: Moment,
+        endings: Vec<Ending>,
+    ) -> Vec<Ending> {
+        if !self.does(Sabotage::EndsAnything) {
+            return endings;
+        }
+        let (all, _) = engine.due(Moment::from_millis(u64::MAX), None, usize::MAX);
+        for ending in all {
+            self.moments.entry((ending.id, ending.key)).or_insert(ending.at);
+        }
+        let is_due = |((id, _), at): &(&(Id, Key), &Moment)| **at <= wall && range.contains(*id);
+        let due: Vec<Ending> = self
+            .moments
+            .iter()
+            .filter(is_due)
+            .map(|((id, key), at)| Ending { at: *at, id: *id, key: key.clone() })
+            .collect();
+        self.moments.retain(|(id, _), at| *at > wall || !range.contains(*id));
+        due
     }
 
     /// What a client is told of a read.
@@ -172,12 +212,23 @@ fn is_hit(sequence: Sequence) -> bool {
 }
 
 impl World {
+    /// A replica ends values by itself, if that is what is sabotaged.
+    pub(super) fn sabotage_endings(&mut self, slot: usize) {
+        if !self.saboteur.does(Sabotage::EndsAnywhere) {
+            return;
+        }
+        let node = &mut self.nodes[slot];
+        let (due, _) = node.disk.seen.engine.due(node.clock.wall(self.now), None, usize::MAX);
+        let gone = due.into_iter().map(|ending| Change::Remove(ending.id, ending.key));
+        node.disk.seen.engine.apply(gone.collect());
+    }
+
     /// A copy differs from the others, if that is what is sabotaged.
     pub(super) fn sabotage_copy(&mut self) {
         if self.saboteur.does(Sabotage::DiffersAtTheEnd) {
             self.alter_at(Use::Cold, |record| {
                 let value = Value::from("something else");
-                Some(Record { version: record.version, value })
+                Some(Record { value, ..record })
             });
         }
     }

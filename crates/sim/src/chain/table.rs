@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use chordata_protocol::key::Entry;
-use chordata_protocol::{Id, Key, Range, Record, Space, Value, Version};
+use chordata_protocol::{Ending, Id, Key, Moment, Range, Record, Space, Value, Version};
 use chordata_store::{Change, Engine, MemoryEngine, Position, transfer};
 
 const NEVER_FAILS: &str = "an engine in memory has no disk that could fail, and the keys are short";
@@ -77,6 +77,25 @@ impl Table {
         let scanned =
             self.engine.scan(range, after, &mut |item| visit(item.id, item.key.to_key(), item.version));
         scanned.expect(NEVER_FAILS);
+    }
+
+    /// Keys whose moment is at or before this one, the earliest first, behind `after`: no more than `limit` are looked at.
+    /// With where to go on, if that was not all.
+    pub fn due(&self, by: Moment, after: Option<&Ending>, limit: usize) -> (Vec<Ending>, Option<Ending>) {
+        let (mut due, mut upto): (Vec<Ending>, Option<Ending>) = (Vec::new(), None);
+        let visited = self.engine.endings(after, &mut |ending| {
+            if ending.at > by {
+                return ControlFlow::Break(());
+            }
+            if due.len() == limit {
+                upto = due.last().cloned();
+                return ControlFlow::Break(());
+            }
+            due.push(ending);
+            ControlFlow::Continue(())
+        });
+        visited.expect(NEVER_FAILS);
+        (due, upto)
     }
 
     /// Takes over what another one has in a range.

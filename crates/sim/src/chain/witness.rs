@@ -19,10 +19,10 @@ use chordata_protocol::chain::message::{Holding, LogEntry, Mutation};
 use chordata_protocol::chain::view::Active;
 use chordata_protocol::chain::{Command, Epoch, Incarnation, Sequence, StoreId, View};
 use chordata_protocol::replication::Durability;
-use chordata_protocol::{Id, Outcome, Range, Record, Time, Version};
+use chordata_protocol::{Id, Key, Outcome, Range, Record, Time, Version};
 use chordata_store::Change;
 
-use super::invariants::{Found, committed, content, lost, once, one_epoch, prefix};
+use super::invariants::{Found, committed, content, endings, lost, once, one_epoch, prefix};
 use super::table::Table;
 
 /// One life of one store.
@@ -83,6 +83,23 @@ fn followers(epoch: Epoch, before: &View, after: &View, command: &Command) -> Ve
     fresh.filter_map(follows).collect()
 }
 
+/// A value that ended by itself.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// The key's place.
+    pub id: Id,
+    /// The key.
+    pub key: Key,
+    /// Which version of it.
+    pub of: Version,
+    /// At which place in the order.
+    pub at: Version,
+    /// When that was decided.
+    pub decided: Time,
+    /// When that was seen to be committed.
+    pub committed: Time,
+}
+
 /// See the [module](self).
 #[derive(Debug)]
 pub struct Witness {
@@ -92,6 +109,12 @@ pub struct Witness {
     pub model: Table,
     /// Which version each named write took, and at which place.
     pub effects: BTreeMap<(u128, u64), (Version, Id)>,
+    /// Values that ended by themselves, in the order in which that was committed.
+    pub ended: Vec<Ended>,
+    /// The true time.
+    pub now: Time,
+    /// When it was decided that values end.
+    decided: BTreeMap<(Epoch, Sequence), Time>,
     losses: Vec<(Time, Range)>,
     durability: Durability,
 }
@@ -103,6 +126,9 @@ impl Witness {
             epochs: BTreeMap::new(),
             model: Table::default(),
             effects: BTreeMap::new(),
+            ended: Vec::new(),
+            now: Time::ZERO,
+            decided: BTreeMap::new(),
             losses: Vec::new(),
             durability: first.replication.durability,
         };
@@ -221,6 +247,13 @@ impl Witness {
         for entry in entries {
             if facts.entry(entry.sequence).is_none() {
                 facts.log.push(Arc::clone(entry));
+                match entry.write().map(|write| &write.mutation) {
+                    Some(Mutation::Put(value, expires)) => endings::decided(value, *expires, self.now)?,
+                    Some(Mutation::Expire(_)) => {
+                        self.decided.insert((holding.epoch, entry.sequence), self.now);
+                    }
+                    _ => {}
+                }
             }
         }
         facts.stored.insert(life, holding.last);
@@ -274,7 +307,8 @@ impl Witness {
     /// The model goes on.
     fn commit_upto(&mut self, epoch: Epoch, upto: Sequence) -> Found {
         let Some(facts) = self.epochs.get_mut(&epoch) else { return Ok(()) };
-        let mut changes = Vec::new();
+        let unknown = facts.unknown;
+        let mut fresh = Vec::new();
         while facts.committed < upto {
             let next = facts.committed.next();
             let Some(entry) = facts.entry(next).cloned() else {
@@ -283,19 +317,31 @@ impl Witness {
                 ));
             };
             facts.committed = next;
-            let Some(write) = entry.write() else { continue };
-            let at = Version { epoch: epoch.0, sequence: next.0 };
-            once::committed(&mut self.effects, write, at)?;
-            match &write.mutation {
-                Mutation::Put(value) => {
-                    let record = Record { version: at, value: value.clone() };
-                    changes.push(Change::Put(write.id, write.key.clone(), record));
-                }
-                Mutation::Remove => changes.push(Change::Remove(write.id, write.key.clone())),
-                Mutation::Nothing => {}
-            }
+            fresh.push(entry);
         }
-        self.model.apply(changes);
+        for entry in fresh {
+            let Some(write) = entry.write() else { continue };
+            let at = Version { epoch: epoch.0, sequence: entry.sequence.0 };
+            once::committed(&mut self.effects, write, at)?;
+            let change = match &write.mutation {
+                Mutation::Put(value, expires) => {
+                    let record = Record { version: at, value: value.clone(), expires: *expires };
+                    Change::Put(write.id, write.key.clone(), record)
+                }
+                Mutation::Expire(of) => {
+                    let decided = self.decided.get(&(epoch, entry.sequence)).copied().unwrap_or(self.now);
+                    if !unknown {
+                        endings::ended(&self.model, write, *of, decided)?;
+                    }
+                    let (id, key) = (write.id, write.key.clone());
+                    self.ended.push(Ended { id, key, of: *of, at, decided, committed: self.now });
+                    Change::Remove(write.id, write.key.clone())
+                }
+                Mutation::Remove => Change::Remove(write.id, write.key.clone()),
+                Mutation::Nothing => continue,
+            };
+            self.model.apply(vec![change]);
+        }
         Ok(())
     }
 

@@ -106,7 +106,7 @@ impl World {
             let clock = Clock::new(random.u64(..1_000_000_000), ppm);
             let disk = Disk::new(settings.space, settings.replication.durability);
             slots.insert(address.clone(), slot);
-            nodes.push(Node::vacant(address, clock, disk));
+            nodes.push(Node::vacant(address, clock.with_wall(random.f64()), disk));
         }
         let (store, incarnation) = (StoreId(1), Incarnation(1));
         let peer = Peer::new(Id::ZERO, nodes[0].address.clone());
@@ -184,6 +184,7 @@ impl World {
     pub fn run_until(&mut self, until: Time) -> Found {
         while let Some((at, item)) = self.queue.pop(until) {
             self.now = at;
+            self.witness.now = at;
             self.note(&item);
             if let Some(item) = self.withhold(item) {
                 self.happen(item);

@@ -111,9 +111,9 @@ pub(super) enum Role<'a> {
 impl From<chordata_protocol::Operation> for Kind {
     fn from(operation: chordata_protocol::Operation) -> Kind {
         match operation {
-            chordata_protocol::Operation::Put(value) => Kind::Put(value),
+            chordata_protocol::Operation::Put { value, .. } => Kind::Put(value),
             chordata_protocol::Operation::Delete => Kind::Delete,
-            chordata_protocol::Operation::CompareAndSwap { expected, value } => {
+            chordata_protocol::Operation::CompareAndSwap { expected, value, .. } => {
                 Kind::CompareAndSwap { expected, value }
             }
         }

@@ -45,11 +45,11 @@ impl World {
                 let answer = match &one.doing {
                     Doing::Get => node.store.get(id, &key).expect(MEMORY),
                     Doing::Put(value) => {
-                        let operation = Operation::Put(value.clone());
+                        let operation = Operation::put(value.clone());
                         let current = node.store.version(id, &key).expect(MEMORY);
                         let outcome = node.ring.decide(&key, &operation, current);
                         let Outcome::Written(version) = outcome else { unreachable!("a put is written") };
-                        let record = Record { version, value: value.clone() };
+                        let record = Record { version, value: value.clone(), expires: None };
                         node.store.apply(vec![Write::Put(id, key, record)]).expect(MEMORY);
                         None
                     }

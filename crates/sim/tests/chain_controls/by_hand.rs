@@ -9,10 +9,12 @@ use chordata_protocol::chain::{
     ChainSettings, Command, Epoch, Incarnation, Sequence, StoreId, View, WriteId,
 };
 use chordata_protocol::replication::{Durability, Replication};
-use chordata_protocol::{Address, Id, Key, Outcome, Peer, Range, Record, Space, Time, Value, Version};
+use chordata_protocol::{
+    Address, Id, Key, Moment, Outcome, Peer, Range, Record, Space, Time, Value, Version,
+};
 use chordata_sim::chain::clock::Clock;
 use chordata_sim::chain::disk::Disk;
-use chordata_sim::chain::invariants::{Found, content, leases, once, one_epoch};
+use chordata_sim::chain::invariants::{Found, content, endings, leases, once, one_epoch};
 use chordata_sim::chain::node::Node;
 use chordata_sim::chain::table::Table;
 use chordata_sim::chain::witness::{Life, Witness};
@@ -44,7 +46,7 @@ fn write(sequence: u64, value: &str) -> Write {
     let key = Key::new("k");
     let by = WriteId { client: 7, sequence, done_below: 0, first_sent: 1 };
     let outcome = Outcome::Written(version(sequence));
-    Write { id: id(&key), key, mutation: Mutation::Put(Value::from(value)), outcome, by: Some(by) }
+    Write { id: id(&key), key, mutation: Mutation::Put(Value::from(value), None), outcome, by: Some(by) }
 }
 
 fn entry(sequence: u64, value: &str) -> Arc<LogEntry> {
@@ -109,7 +111,7 @@ fn the_small_history_is_right() {
         let (before, after, command) = activated(durability, 2);
         witness.agreed(Time::ZERO, &before, &after, &command).unwrap();
         let key = Key::new("k");
-        let found = Record { version: version(2), value: Value::from("b") };
+        let found = Record { version: version(2), value: Value::from("b"), expires: None };
         content::read(&witness, E2, id(&key), &key, Some(&found)).unwrap();
         one_epoch::serves(&mut witness, E2).unwrap();
     }
@@ -140,9 +142,10 @@ fn committed_is_what_every_serving_replica_has() {
 #[test]
 fn content_is_what_is_committed() {
     let witness = committed(Durability::Interval);
-    let (key, there) = (Key::new("k"), Record { version: version(1), value: Value::from("a") });
+    let (key, there) =
+        (Key::new("k"), Record { version: version(1), value: Value::from("a"), expires: None });
     let (older, altered) = (
-        Record { version: version(0), value: Value::from("0") },
+        Record { version: version(0), value: Value::from("0"), expires: None },
         Record { value: Value::from("x"), ..there },
     );
     let read = |found| content::read(&witness, E1, id(&key), &key, found);
@@ -153,11 +156,47 @@ fn content_is_what_is_committed() {
 }
 
 #[test]
+fn a_value_ends_at_its_moment_and_no_other_one_does() {
+    let (key, second) = (Key::new("k"), Time::from_micros(1_000_000));
+    let wall = |moment: Time| Clock::new(0, 0).wall(moment);
+    let moment = |millis: u64| Some(Moment::from_millis(wall(second).as_millis() + millis));
+    let (lives, stays) = (Value::from("v~500"), Value::from("v"));
+    endings::decided(&lives, moment(500), second).unwrap();
+    endings::decided(&lives, moment(899), second).unwrap();
+    endings::decided(&stays, None, second).unwrap();
+    let written = wall(second).as_millis() - 400;
+    says(
+        endings::decided(&lives, moment(901), second),
+        &format!("v~500 is to end at {} ms, and was written at {written} ms", written + 1301),
+    );
+    says(
+        endings::decided(&lives, None, second),
+        &format!("v~500 is to end never, and was written at {written} ms"),
+    );
+    assert!(endings::decided(&stays, moment(1), second).is_err());
+
+    let mut model = Table::default();
+    let mut holds = |version: Version, expires| {
+        let record = Record { version, value: lives.clone(), expires };
+        model.apply(vec![Change::Put(id(&key), key.clone(), record)]);
+        endings::ended(&model, &write(9, "x"), self::version(1), second)
+    };
+    holds(version(1), moment(400)).unwrap();
+    says(holds(version(1), moment(450)), "k of version 1.1 is ended 50 ms before its moment");
+    says(holds(version(1), None), "k of version 1.1 is ended, and has no moment");
+    says(holds(version(2), moment(0)), "k of version 1.1 is ended, and holds version 1.2");
+    says(
+        endings::ended(&Table::default(), &write(9, "x"), version(1), second),
+        "k of version 1.1 is ended, and holds nothing",
+    );
+}
+
+#[test]
 fn who_begins_to_serve_has_what_is_committed() {
     let (key, mut witness) = (Key::new("k"), committed(Durability::Interval));
     let facts = witness.epochs.get_mut(&E1).unwrap();
     facts.base = facts.committed;
-    let record = Record { version: version(1), value: Value::from("a") };
+    let record = Record { version: version(1), value: Value::from("a"), expires: None };
     let put = |key: &Key, record: &Record| Change::Put(id(key), key.clone(), record.clone());
     let mut engine = Table::default();
     let mut began = |change: Option<Change>| {

@@ -77,7 +77,7 @@ pub(crate) fn damage(history: &History, damage: Damage, at: u64) -> Option<Histo
         operations.iter().filter(|operation| written(operation).is_some()).collect();
     let record = |operation: &Operation| {
         let value = operation.value().unwrap().clone();
-        Record { version: written(operation).unwrap(), value }
+        Record { version: written(operation).unwrap(), value, expires: None }
     };
     let above = Version { epoch: 1_000_000, sequence: 0 };
     match damage {
@@ -97,7 +97,7 @@ pub(crate) fn damage(history: &History, damage: Damage, at: u64) -> Option<Histo
         }
         Damage::DoubleEffect => {
             let Record { value, .. } = record(pick(writes, at)?);
-            Some(with_read(history, Answer::Found(Record { version: above, value })))
+            Some(with_read(history, Answer::Found(Record { version: above, value, expires: None })))
         }
         Damage::RevivedDelete => {
             let last = operations.iter().filter_map(removed).max()?;
@@ -118,7 +118,7 @@ pub(crate) fn damage(history: &History, damage: Damage, at: u64) -> Option<Histo
             let refused: Vec<&Value> =
                 operations.iter().filter(refused).filter_map(Operation::value).collect();
             let value = pick(refused, at)?.clone();
-            Some(with_read(history, Answer::Found(Record { version: above, value })))
+            Some(with_read(history, Answer::Found(Record { version: above, value, expires: None })))
         }
     }
 }
@@ -164,14 +164,18 @@ pub(crate) fn disturb(operations: &mut [Operation], how: u64) {
             operation.outcome = match (&other.outcome, other.value()) {
                 (Outcome::Done(Answer::Found(_) | Answer::Absent { .. }), _) => other.outcome,
                 (Outcome::Done(Answer::Written(version)), Some(value)) => {
-                    Outcome::Done(Answer::Found(Record { version: *version, value: value.clone() }))
+                    Outcome::Done(Answer::Found(Record {
+                        version: *version,
+                        value: value.clone(),
+                        expires: None,
+                    }))
                 }
                 (Outcome::Done(Answer::Deleted { version, .. }), _) => {
                     Outcome::Done(Answer::Absent { as_of: *version })
                 }
                 (_, Some(value)) => {
                     let version = Version { epoch: 1, sequence: 1 + number(16, 17) };
-                    Outcome::Done(Answer::Found(Record { version, value: value.clone() }))
+                    Outcome::Done(Answer::Found(Record { version, value: value.clone(), expires: None }))
                 }
                 _ => Outcome::Done(Answer::Absent { as_of: Version { epoch: 1, sequence: number(16, 17) } }),
             };

@@ -113,7 +113,7 @@ impl Register {
     fn effect(&mut self, value: Option<Value>) -> Version {
         let version = self.advance();
         self.before = self.last.replace(version);
-        self.present = value.map(|value| Record { version, value });
+        self.present = value.map(|value| Record { version, value, expires: None });
         version
     }
 

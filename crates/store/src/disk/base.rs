@@ -25,7 +25,10 @@ pub(crate) type View = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
 const ROWS: Table = TableDefinition::new("rows");
 const NOTES: Table = TableDefinition::new("notes");
+/// Moments and places of rows that end by themselves; since format 2.
+const ENDINGS: Table = TableDefinition::new("endings");
 const COUNTS: Table = TableDefinition::new("counts");
+const NOTHING: &[u8] = &[];
 const COUNTS_NAME: &[u8] = b"counts";
 
 /// What the engine and its flushes have in common. The directory is free again when the last of them is gone.
@@ -44,6 +47,7 @@ pub(crate) struct Base {
 pub(crate) struct Views {
     pub(crate) rows: View,
     pub(crate) notes: View,
+    pub(crate) endings: View,
 }
 
 fn opening(error: impl Display) -> StoreError {
@@ -64,6 +68,7 @@ fn create(directory: &Directory, cache_bytes: usize) -> Result<(), StoreError> {
     write(&database, true, |transaction| {
         transaction.open_table(ROWS)?;
         transaction.open_table(NOTES)?;
+        transaction.open_table(ENDINGS)?;
         let mut counts = transaction.open_table(COUNTS)?;
         counts.insert(COUNTS_NAME, &*encode(Counts::default()))?;
         Ok(())
@@ -89,6 +94,17 @@ fn write(
     Ok(transaction.commit()?)
 }
 
+/// Makes the tables that an older program did not know.
+fn bring_up_to_date(database: &Database, quick_open: bool) -> Result<(), redb::Error> {
+    match database.begin_read()?.open_table(ENDINGS) {
+        Ok(_) => Ok(()),
+        Err(redb::TableError::TableDoesNotExist(_)) => write(database, quick_open, |transaction| {
+            transaction.open_table(ENDINGS).map(|_| ()).map_err(redb::Error::from)
+        }),
+        Err(error) => Err(error.into()),
+    }
+}
+
 fn encode(counts: Counts) -> Box<[u8]> {
     let numbers = [counts.keys, counts.tombstones, counts.bytes];
     seal_note(COUNTS_NAME, &numbers.map(u64::to_le_bytes).concat())
@@ -110,6 +126,7 @@ impl Base {
             create(&directory, cache_bytes)?;
         }
         let database = database(&directory, DATA_FILE, cache_bytes)?;
+        bring_up_to_date(&database, quick_open).map_err(opening)?;
         Ok(Base { database, quick_open, directory, failure: OnceLock::new() })
     }
 
@@ -132,7 +149,8 @@ impl Base {
     pub(crate) fn views(&self) -> Result<Views, StoreError> {
         let open = || -> Result<Views, redb::Error> {
             let transaction = self.database.begin_read()?;
-            Ok(Views { rows: transaction.open_table(ROWS)?, notes: transaction.open_table(NOTES)? })
+            let [rows, notes, endings] = [ROWS, NOTES, ENDINGS].map(|table| transaction.open_table(table));
+            Ok(Views { rows: rows?, notes: notes?, endings: endings? })
         };
         open().map_err(|error| self.fail("reading the database", error))
     }
@@ -167,9 +185,71 @@ impl Base {
                     None => drop(notes.remove(&**name)?),
                 }
             }
+            if !overlay.endings.is_empty() {
+                let mut endings = transaction.open_table(ENDINGS)?;
+                for (ending, ends) in &overlay.endings {
+                    match ends {
+                        Some(()) => drop(endings.insert(&**ending, NOTHING)?),
+                        None => drop(endings.remove(&**ending)?),
+                    }
+                }
+            }
             transaction.open_table(COUNTS)?.insert(COUNTS_NAME, &*encode(counts))?;
             Ok(())
         });
         written.map_err(|error| self.fail("writing to disk", error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use chordata_protocol::{Id, Key, Moment, Record, Value, Version};
+
+    use super::*;
+    use crate::engine::{Change, Engine};
+    use crate::{DiskEngine, SimulatedFiles};
+
+    #[test]
+    fn a_database_without_moments_gets_a_table_for_them() {
+        let files = SimulatedFiles::default();
+        let open = || DiskEngine::open(Arc::new(files.clone()), DiskSettings::default()).unwrap();
+        let record = |expires| Record { version: Version::default(), value: Value::from("v"), expires };
+        let flush = |engine: &mut DiskEngine| {
+            let flushed = engine.begin_flush().unwrap().unwrap().run().unwrap();
+            engine.end_flush(flushed).unwrap();
+        };
+        let mut engine = open();
+        engine.apply(vec![Change::Put(Id::ZERO, Key::new("old"), record(None))]).unwrap();
+        flush(&mut engine);
+        drop(engine);
+        // As the program before wrote it.
+        let directory = Directory::open(Arc::new(files.clone()), DATA_FILE).unwrap();
+        let old = database(&directory, DATA_FILE, 1 << 16).unwrap();
+        write(&old, true, |transaction| {
+            assert!(transaction.delete_table(ENDINGS)?);
+            Ok(())
+        })
+        .unwrap();
+        drop((old, directory));
+
+        let mut engine = open();
+        engine
+            .apply(vec![Change::Put(Id::ZERO, Key::new("new"), record(Some(Moment::from_millis(5))))])
+            .unwrap();
+        flush(&mut engine);
+        drop(engine);
+        let engine = open();
+        assert_eq!(engine.get(Id::ZERO, &Key::new("old")).unwrap(), Some(record(None)));
+        let mut found = Vec::new();
+        engine
+            .endings(None, &mut |ending| {
+                found.push(ending.key);
+                std::ops::ControlFlow::Continue(())
+            })
+            .unwrap();
+        assert_eq!(found, [Key::new("new")]);
+        engine.verify().unwrap();
     }
 }

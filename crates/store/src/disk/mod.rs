@@ -26,15 +26,17 @@ use std::cmp::Ordering;
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
-use chordata_protocol::{Id, Key, Range};
+use chordata_protocol::{Ending, Id, Key, Range, Record};
 use redb::AccessGuard;
 
 use self::base::{Base, DATA_FILE, Views};
 pub use self::flush::{Flush, Flushed};
 use self::overlay::Overlay;
-use self::record::{DiskRow, RowRef, open_note, seal_note, verify, weight};
+use self::record::{DiskRow, RowRef, moment, open_note, seal_note, verify, weight};
 use crate::directory::Directory;
-use crate::engine::{Change, Counts, Engine, Item, Mark, NoteVisitor, Position, Stored, Ticket, Visitor};
+use crate::engine::{
+    Change, Counts, EndingVisitor, Engine, Item, Mark, NoteVisitor, Position, Stored, Ticket, Visitor,
+};
 use crate::error::StoreError;
 use crate::file::Files;
 use crate::layers::{Below, Layer, Layers, Seen, merge};
@@ -135,14 +137,25 @@ impl DiskEngine {
     pub fn verify(&self) -> Result<(), StoreError> {
         let mut found = Counts::default();
         let all = Range { low: Id::MAX, high: Id::MAX };
+        let (mut ending, mut endings) = (0u64, 0u64);
         self.scan(all, None, &mut |item| {
             let bytes = item.key.size() + item.value.map_or(0, <[u8]>::len);
             found.add(crate::engine::Weight { live: item.value.is_some(), bytes });
+            ending += u64::from(item.expires.is_some());
+            ControlFlow::Continue(())
+        })?;
+        self.endings(None, &mut |_| {
+            endings += 1;
             ControlFlow::Continue(())
         })?;
         self.notes(&[], None, &mut |_, _| ControlFlow::Continue(()))?;
-        if found == self.counts {
+        if found == self.counts && ending <= endings {
             return Ok(());
+        }
+        if ending > endings {
+            let reason = format!("{ending} of its values end by themselves, and it knows when of {endings}");
+            let file = format!("{DATA_FILE} in {}", self.directory().files().name());
+            return Err(StoreError::DamagedFile { file, reason });
         }
         let expected = self.counts;
         let reason = format!("it holds {found:?}, and {expected:?} were stored in it");
@@ -191,11 +204,11 @@ impl DiskEngine {
     ) -> Result<(), StoreError> {
         let place = row::place(id, key);
         let row = row(&place);
-        let (old, old_weight) = match self.find(&place)? {
-            None => (None, None),
+        let (old, old_weight, ended) = match self.find(&place)? {
+            None => (None, None, None),
             Some(found) => {
                 let bytes = found.bytes();
-                (keep_old.then(|| DiskRow(bytes.into())), Some(weight(&place, bytes)))
+                (keep_old.then(|| DiskRow(bytes.into())), Some(weight(&place, bytes)), moment(bytes))
             }
         };
         if old_weight.is_none() && row.is_none() {
@@ -210,6 +223,15 @@ impl DiskEngine {
         if keep_old {
             self.undo.keep(&place, || old);
         }
+        let ends = row.as_ref().and_then(|row| moment(&row.0));
+        if ended != ends {
+            if let Some(ended) = ended {
+                self.waiting.set_ending(row::ending(ended, &place), false);
+            }
+            if let Some(ends) = ends {
+                self.waiting.set_ending(row::ending(ends, &place), true);
+            }
+        }
         self.waiting.set_row(place, row);
         Ok(())
     }
@@ -217,11 +239,12 @@ impl DiskEngine {
     fn change(&mut self, change: Change, keep_old: bool) -> Result<(), StoreError> {
         match change {
             Change::Put(id, key, record) => {
-                let row = |place: &[u8]| Some(DiskRow::new(place, record.version, Some(&record.value)));
+                let Record { version, value, expires } = record;
+                let row = |place: &[u8]| Some(DiskRow::new(place, version, Some(&value), expires));
                 self.set_row(id, &key, row, keep_old)
             }
             Change::Bury(id, key, version) => {
-                self.set_row(id, &key, |place| Some(DiskRow::new(place, version, None)), keep_old)
+                self.set_row(id, &key, |place| Some(DiskRow::new(place, version, None, None)), keep_old)
             }
             Change::Remove(id, key) => self.set_row(id, &key, |_| None, keep_old),
             Change::Note(name, note) => {
@@ -264,7 +287,7 @@ impl DiskEngine {
             return Err(self.base.fail("reading the database", "a key in it is damaged"));
         };
         let row = verify(place, row).ok_or_else(|| StoreError::Damaged { id, key: key.to_key() })?;
-        Ok(visit(Item { id, key, version: row.version, value: row.value }))
+        Ok(visit(Item { id, key, version: row.version, value: row.value, expires: row.expires }))
     }
 }
 
@@ -340,6 +363,27 @@ impl Engine for DiskEngine {
 
     fn scan(&self, range: Range, after: Option<&Position>, visit: Visitor<'_>) -> Result<(), StoreError> {
         self.scan_layers(|| self.overlays().map(|overlay| &overlay.rows).collect(), range, after, visit)
+    }
+
+    fn endings(&self, after: Option<&Ending>, visit: EndingVisitor<'_>) -> Result<(), StoreError> {
+        self.base.check()?;
+        let after = after.map(|after| row::ending(after.at, &row::place(after.id, &after.key)));
+        let bounds = (after.as_deref().map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+        let over = Layers::new(self.overlays().map(|overlay| &overlay.endings), bounds);
+        let endings = self.views.endings.range::<&[u8]>(bounds).map_err(|error| self.failed(error))?;
+        let endings = endings
+            .map(|row| row.map(|(place, row)| BaseRow { place, row }).map_err(|error| self.failed(error)));
+        let mut show = |bytes: &[u8]| {
+            let ending = row::read_ending(bytes);
+            ending
+                .map(&mut *visit)
+                .ok_or_else(|| self.base.fail("reading the database", "a moment in it is damaged"))
+        };
+        merge(over, endings, |seen| match &seen {
+            Seen::Layer(ending, ()) => show(ending),
+            Seen::Below(BaseRow { place, .. }) => show(place.value()),
+        })
+        .map(|_| ())
     }
 
     fn snapshot(&mut self) -> Snapshot {

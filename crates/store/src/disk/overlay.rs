@@ -12,13 +12,15 @@ const OVERHEAD_BYTES: usize = 64;
 pub(crate) struct Overlay {
     pub(crate) rows: Layer<DiskRow>,
     pub(crate) notes: Layer<Box<[u8]>>,
+    /// Moments and places of rows that end by themselves.
+    pub(crate) endings: Layer<()>,
     pub(crate) bytes: usize,
     pub(crate) upto: Ticket,
 }
 
 impl Overlay {
     pub(crate) fn is_empty(&self) -> bool {
-        self.rows.is_empty() && self.notes.is_empty()
+        self.rows.is_empty() && self.notes.is_empty() && self.endings.is_empty()
     }
 
     pub(crate) fn set_row(&mut self, place: Vec<u8>, row: Option<DiskRow>) {
@@ -33,6 +35,13 @@ impl Overlay {
         let (name_bytes, note_bytes) = (name.len(), size(&note));
         let old = self.notes.insert(name.into_boxed_slice(), note);
         self.resize(name_bytes, note_bytes, old.as_ref().map(size));
+    }
+
+    /// A row ends at a moment, or does not any more.
+    pub(crate) fn set_ending(&mut self, ending: Vec<u8>, ends: bool) {
+        let bytes = ending.len();
+        let old = self.endings.insert(ending.into_boxed_slice(), ends.then_some(()));
+        self.resize(bytes, 0, old.map(|_| 0));
     }
 
     fn resize(&mut self, name: usize, new: usize, old: Option<usize>) {

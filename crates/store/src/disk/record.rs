@@ -1,9 +1,10 @@
-//! How a record lies on disk: whether it has a value (1 byte), checksum (8), epoch (8), sequence (8), value.
+//! How a record lies on disk: its kind (1 byte), checksum (8), epoch (8), sequence (8), where the kind says so the moment at
+//! which the value ends (8), value. Kinds are a tombstone, a value, and, since format 2, a value that ends.
 //!
 //! The checksum (CRC-64/NVME) is over the place, and over all of the record but itself: a record that was damaged, and
 //! one that got under another key, are both found. Notes have a checksum in front, over name and content.
 
-use chordata_protocol::{Value, Version};
+use chordata_protocol::{Moment, Value, Version};
 use crc_fast::{CrcAlgorithm, Digest};
 
 use crate::engine::{Mark, Stored, Weight};
@@ -11,7 +12,11 @@ use crate::engine::{Mark, Stored, Weight};
 const CHECKSUM_AT: usize = 1;
 const EPOCH_AT: usize = 9;
 const SEQUENCE_AT: usize = 17;
-const VALUE_AT: usize = 25;
+const MOMENT_AT: usize = 25;
+const MOMENT_BYTES: usize = 8;
+const TOMBSTONE: u8 = 0;
+const LIVE: u8 = 1;
+const ENDING: u8 = 2;
 /// Bytes of identifier and tag in a place: they are no part of the key.
 const PLACE_HEAD: usize = 21;
 
@@ -24,15 +29,16 @@ pub(crate) struct DiskRow(pub(crate) Box<[u8]>);
 pub(crate) struct RowRef<'a> {
     pub(crate) version: Version,
     pub(crate) value: Option<&'a [u8]>,
+    pub(crate) expires: Option<Moment>,
 }
 
 impl RowRef<'_> {
     pub(crate) fn stored(&self) -> Stored {
-        Stored { version: self.version, value: self.value.map(Value::from) }
+        Stored { version: self.version, value: self.value.map(Value::from), expires: self.expires }
     }
 
     pub(crate) fn mark(&self) -> Mark {
-        Mark { version: self.version, live: self.value.is_some() }
+        Mark { version: self.version, live: self.value.is_some(), expires: self.expires }
     }
 }
 
@@ -49,12 +55,25 @@ fn number(bytes: &[u8], at: usize) -> Option<u64> {
 }
 
 impl DiskRow {
-    pub(crate) fn new(place: &[u8], version: Version, value: Option<&Value>) -> DiskRow {
-        let mut bytes = Vec::with_capacity(VALUE_AT + value.map_or(0, |value| value.len()));
-        bytes.push(u8::from(value.is_some()));
+    pub(crate) fn new(
+        place: &[u8],
+        version: Version,
+        value: Option<&Value>,
+        expires: Option<Moment>,
+    ) -> DiskRow {
+        let kind = match (value, expires) {
+            (None, _) => TOMBSTONE,
+            (Some(_), None) => LIVE,
+            (Some(_), Some(_)) => ENDING,
+        };
+        let mut bytes = Vec::with_capacity(value_at(kind) + value.map_or(0, |value| value.len()));
+        bytes.push(kind);
         bytes.extend_from_slice(&[0; 8]);
         bytes.extend_from_slice(&version.epoch.to_be_bytes());
         bytes.extend_from_slice(&version.sequence.to_be_bytes());
+        if let Some(expires) = expires.filter(|_| kind == ENDING) {
+            bytes.extend_from_slice(&expires.as_millis().to_be_bytes());
+        }
         bytes.extend_from_slice(value.map_or(&[], |value| value));
         let sum = checksum(&[place, &bytes[..CHECKSUM_AT], &bytes[EPOCH_AT..]]);
         bytes[CHECKSUM_AT..EPOCH_AT].copy_from_slice(&sum);
@@ -62,11 +81,21 @@ impl DiskRow {
     }
 }
 
-/// Reads a record without a look at its checksum: for what never left the memory. None: it is too short.
+fn value_at(kind: u8) -> usize {
+    if kind == ENDING { MOMENT_AT + MOMENT_BYTES } else { MOMENT_AT }
+}
+
+/// When the value of a record ends, damaged or not.
+pub(crate) fn moment(bytes: &[u8]) -> Option<Moment> {
+    (bytes.first() == Some(&ENDING)).then(|| number(bytes, MOMENT_AT).map(Moment::from_millis)).flatten()
+}
+
+/// Reads a record without a look at its checksum: for what never left the memory. None: it is too short, or of no kind.
 fn decode(bytes: &[u8]) -> Option<RowRef<'_>> {
     let version = Version { epoch: number(bytes, EPOCH_AT)?, sequence: number(bytes, SEQUENCE_AT)? };
-    let value = bytes.get(VALUE_AT..)?;
-    Some(RowRef { version, value: (bytes.first() == Some(&1)).then_some(value) })
+    let kind = *bytes.first().filter(|kind| **kind <= ENDING)?;
+    let value = bytes.get(value_at(kind)..)?;
+    Some(RowRef { version, value: (kind != TOMBSTONE).then_some(value), expires: moment(bytes) })
 }
 
 /// Reads a record. None: it is damaged.
@@ -79,7 +108,8 @@ pub(crate) fn verify<'a>(place: &[u8], bytes: &'a [u8]) -> Option<RowRef<'a>> {
 /// What a record adds to the counts, damaged or not.
 pub(crate) fn weight(place: &[u8], bytes: &[u8]) -> Weight {
     let key = place.len().saturating_sub(PLACE_HEAD);
-    Weight { live: bytes.first() == Some(&1), bytes: key + bytes.len().saturating_sub(VALUE_AT) }
+    let kind = bytes.first().copied().unwrap_or(TOMBSTONE);
+    Weight { live: kind != TOMBSTONE, bytes: key + bytes.len().saturating_sub(value_at(kind)) }
 }
 
 /// A note as it lies on disk.

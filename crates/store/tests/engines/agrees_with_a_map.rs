@@ -236,7 +236,7 @@ proptest! {
         let mut engines: [Box<dyn Engine>; 2] = [Box::new(MemoryEngine::default()), Box::new(disk())];
         for engine in &mut engines {
             let engine = &mut **engine;
-            let record = |sequence| Record { version: Version { epoch: 1, sequence }, value: vec![1].into() };
+            let record = |sequence| Record { version: Version { epoch: 1, sequence }, value: vec![1].into(), expires: None };
             let key = Key::new("k");
             transfer::merge(engine, space(), vec![(key.clone(), Some(record(first)))]).unwrap();
             transfer::merge(engine, space(), vec![(key.clone(), Some(record(second)))]).unwrap();
@@ -268,7 +268,11 @@ fn more_than_one_batch_of_keys_is_erased_and_the_rest_stays() {
     let space = chordata_protocol::Space::default();
     let put = |number: u32| {
         let key = Key::new(number.to_be_bytes());
-        Change::Put(key.id(space), key, Record { version: Version::default(), value: vec![0].into() })
+        Change::Put(
+            key.id(space),
+            key,
+            Record { version: Version::default(), value: vec![0].into(), expires: None },
+        )
     };
     engine.apply((0..20_000).map(put).collect()).unwrap();
     let half = Range { low: EVERYTHING.low, high: space.hash(b"somewhere") };
@@ -284,7 +288,11 @@ fn a_range_of_50_000_keys_is_erased_in_slices_and_what_is_behind_them_stays_unti
     let space = chordata_protocol::Space::default();
     let put = |number: u32| {
         let key = Key::new(number.to_be_bytes());
-        Change::Put(key.id(space), key, Record { version: Version::default(), value: vec![0; 100].into() })
+        Change::Put(
+            key.id(space),
+            key,
+            Record { version: Version::default(), value: vec![0; 100].into(), expires: None },
+        )
     };
     let directory = tempfile::tempdir().unwrap();
     let files = RealFiles::new(directory.path().join("store")).unwrap();
@@ -322,8 +330,11 @@ fn real_files_keep_what_was_flushed() {
         let mut engine = open();
         truth.check(&engine);
         let key = Key::new(vec![round]);
-        let record =
-            Record { version: Version { epoch: 1, sequence: round.into() }, value: vec![7; 3000].into() };
+        let record = Record {
+            version: Version { epoch: 1, sequence: round.into() },
+            value: vec![7; 3000].into(),
+            expires: None,
+        };
         let batch =
             vec![Change::Put(key.id(space()), key, record), Change::Note(vec![round], Some(vec![round; 9]))];
         truth.apply(&batch);

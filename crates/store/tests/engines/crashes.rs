@@ -20,7 +20,7 @@ fn batch(random: &mut fastrand::Rng, number: u64) -> Vec<Change> {
             2 => Change::Note(vec![random.u8(0..4)], Some(number.to_be_bytes().to_vec())),
             _ => {
                 let value = vec![random.u8(..); random.usize(0..3000)];
-                Change::Put(id, key, Record { version, value: value.into() })
+                Change::Put(id, key, Record { version, value: value.into(), expires: None })
             }
         }
     };
@@ -132,7 +132,8 @@ fn a_failed_write_or_sync_is_fatal_and_never_tried_again() {
 fn fail_at_each_operation_of_a_flush(quick_open: bool) {
     let key = Key::new("k");
     let put = |sequence| {
-        let record = Record { version: Version { epoch: 1, sequence }, value: vec![1; 100].into() };
+        let record =
+            Record { version: Version { epoch: 1, sequence }, value: vec![1; 100].into(), expires: None };
         vec![Change::Put(key.id(space()), key.clone(), record)]
     };
     let mut failed = 0;

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::truth::settings;
-use chordata_protocol::{Id, Key, Range, Record, Space, Version};
+use chordata_protocol::{Ending, Id, Key, Moment, Range, Record, Space, Version};
 use chordata_store::directory::{FORMAT, FORMAT_FILE, LOCK_FILE};
 use chordata_store::{
     Change, DiskEngine, Engine, Files, RealFiles, SimulatedFiles, StateFile, StoreError, transfer,
@@ -39,7 +39,8 @@ fn filled() -> SimulatedFiles {
     let files = SimulatedFiles::default();
     let mut engine = open(&files).unwrap();
     let put = |number| {
-        let record = Record { version: Version { epoch: 1, sequence: 7 }, value: value(number).into() };
+        let record =
+            Record { version: Version { epoch: 1, sequence: 7 }, value: value(number).into(), expires: None };
         Change::Put(id(&key(number)), key(number), record)
     };
     let mut batch: Vec<Change> = (0..40).map(put).collect();
@@ -89,7 +90,8 @@ fn a_damaged_record_is_named_and_can_be_fetched_again() {
     assert!(transfer::read_range(&engine, Space::default(), EVERYTHING, None, usize::MAX).is_err());
 
     // What a replica has takes its place, although its version is the same.
-    let record = Record { version: Version { epoch: 1, sequence: 7 }, value: value(17).into() };
+    let record =
+        Record { version: Version { epoch: 1, sequence: 7 }, value: value(17).into(), expires: None };
     transfer::merge(&mut engine, Space::default(), vec![(bad.clone(), Some(record))]).unwrap();
     flush(&mut engine);
     drop(engine);
@@ -99,13 +101,62 @@ fn a_damaged_record_is_named_and_can_be_fetched_again() {
 }
 
 #[test]
+fn a_damaged_record_that_ends_is_found_and_what_takes_its_place_ends_when_it_says() {
+    let files = SimulatedFiles::default();
+    let mut engine = open(&files).unwrap();
+    let record = |number, expires| Record {
+        version: Version { epoch: 1, sequence: 7 },
+        value: value(number).into(),
+        expires: Some(Moment::from_millis(expires)),
+    };
+    let put = |number| Change::Put(id(&key(number)), key(number), record(number, 100 + u64::from(number)));
+    engine.apply((0..40).map(put).collect()).unwrap();
+    flush(&mut engine);
+    drop(engine);
+    damage(&files, &value(17));
+    let mut engine = open(&files).unwrap();
+    assert!(matches!(engine.mark(id(&key(17)), &key(17)), Err(StoreError::Damaged { .. })));
+    let ends = |engine: &DiskEngine| {
+        let mut found = Vec::new();
+        let visit = &mut |ending: Ending| {
+            found.push((ending.at.as_millis(), ending.key));
+            ControlFlow::Continue(())
+        };
+        engine.endings(None, visit).unwrap();
+        found
+    };
+    assert_eq!(ends(&engine).len(), 40, "when it ends is known without a look at it");
+    engine.apply(vec![Change::Put(id(&key(17)), key(17), record(17, 500))]).unwrap();
+    flush(&mut engine);
+    engine.verify().unwrap();
+    assert_eq!(ends(&engine).len(), 40);
+    assert_eq!(ends(&engine)[39], (500, key(17)));
+}
+
+#[test]
+fn a_store_of_the_format_before_is_read_and_is_of_this_one_then() {
+    let files = filled();
+    let as_format =
+        |format| StateFile::new(Arc::new(files.clone()) as Arc<dyn Files>, FORMAT_FILE, *b"CHDstore", format);
+    let content = as_format(FORMAT).read().unwrap().unwrap().content;
+    as_format(1).write(&content).unwrap();
+    let engine = open(&files).unwrap();
+    assert_eq!(engine.keys(), 40);
+    assert_eq!(as_format(FORMAT).read().unwrap().unwrap().format, FORMAT);
+    assert!(
+        matches!(as_format(1).read(), Err(StoreError::NewerFormat { .. })),
+        "an older program refuses it"
+    );
+}
+
+#[test]
 fn a_damaged_record_costs_the_store_nothing_after_a_kill_if_it_opens_quickly() {
     for quick_open in [true, false] {
         let files = SimulatedFiles::default();
         let open = || DiskEngine::open(Arc::new(files.clone()), settings(quick_open));
         let mut engine = open().unwrap();
         for number in 0..40 {
-            let record = Record { version: Version::default(), value: value(number).into() };
+            let record = Record { version: Version::default(), value: value(number).into(), expires: None };
             engine.apply(vec![Change::Put(id(&key(number)), key(number), record)]).unwrap();
             flush(&mut engine);
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use chordata_protocol::{Id, Key, Range, Record, Space, Version};
+use chordata_protocol::{Ending, Id, Key, Moment, Range, Record, Space, Version};
 use chordata_store::{Change, DiskSettings, Engine, Position, Snapshot, Stored};
 use proptest::prelude::*;
 
@@ -28,13 +28,18 @@ fn version() -> impl Strategy<Value = Version> {
     (0u64..3, 0u64..9).prop_map(|(epoch, sequence)| Version { epoch, sequence })
 }
 
+/// Few moments, so that several keys end at one.
+fn expires() -> impl Strategy<Value = Option<Moment>> {
+    proptest::option::of((0u64..6).prop_map(Moment::from_millis))
+}
+
 pub(crate) fn change() -> impl Strategy<Value = Change> {
     let value = proptest::collection::vec(any::<u8>(), 0..20);
     let note = proptest::option::of(proptest::collection::vec(any::<u8>(), 0..9));
     let name = proptest::collection::vec(0u8..3, 0..3);
     prop_oneof![
-        6 => (key(), version(), value).prop_map(|(key, version, value)| {
-            Change::Put(key.id(space()), key, Record { version, value: value.into() })
+        6 => (key(), version(), value, expires()).prop_map(|(key, version, value, expires)| {
+            Change::Put(key.id(space()), key, Record { version, value: value.into(), expires })
         }),
         2 => (key(), version()).prop_map(|(key, version)| Change::Bury(key.id(space()), key, version)),
         2 => key().prop_map(|key| Change::Remove(key.id(space()), key)),
@@ -68,7 +73,7 @@ impl Truth {
                     self.rows.insert((id, key), record.into());
                 }
                 Change::Bury(id, key, version) => {
-                    self.rows.insert((id, key), Stored { version, value: None });
+                    self.rows.insert((id, key), Stored { version, value: None, expires: None });
                 }
                 Change::Remove(id, key) => {
                     self.rows.remove(&(id, key));
@@ -104,6 +109,38 @@ impl Truth {
         truth
     }
 
+    /// The keys that end by themselves, those that end first first.
+    fn endings(&self) -> Vec<Ending> {
+        let ending = |((id, key), row): (&Position, &Stored)| {
+            Some(Ending { at: row.expires?, id: *id, key: key.clone() })
+        };
+        let mut endings: Vec<Ending> = self.rows.iter().filter_map(ending).collect();
+        endings.sort();
+        endings
+    }
+
+    fn check_endings(&self, engine: &dyn Engine) {
+        let found = |after: Option<&Ending>, count: usize| {
+            let mut found = Vec::new();
+            let visit = &mut |ending: Ending| {
+                found.push(ending);
+                if found.len() < count { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            };
+            engine.endings(after, visit).unwrap();
+            found
+        };
+        let all = self.endings();
+        assert_eq!(found(None, usize::MAX), all);
+        for (place, ending) in all.iter().enumerate() {
+            assert_eq!(found(Some(ending), usize::MAX), all[place + 1..]);
+            assert_eq!(found(None, place + 1), all[..=place]);
+        }
+        // Behind a place where nothing ends any more.
+        let gone = Ending { at: Moment::from_millis(3), id: Id::from_u128(7), key: Key::new("gone") };
+        let behind: Vec<Ending> = all.into_iter().filter(|ending| *ending > gone).collect();
+        assert_eq!(found(Some(&gone), usize::MAX), behind);
+    }
+
     /// Reads everything of the engine in every way there is.
     pub(crate) fn check(&self, engine: &dyn Engine) {
         let live = self.rows.values().filter(|row| row.value.is_some()).count();
@@ -120,11 +157,13 @@ impl Truth {
             assert_eq!(engine.stored(*id, key).unwrap().as_ref(), expected, "{key}");
             let mark = engine.mark(*id, key).unwrap();
             assert_eq!(mark.map(|mark| mark.version), expected.map(|row| row.version));
+            assert_eq!(mark.and_then(|mark| mark.expires), expected.and_then(|row| row.expires));
             let record = expected.cloned().and_then(Stored::into_record);
             assert_eq!(engine.version(*id, key).unwrap(), record.as_ref().map(|record| record.version));
             assert_eq!(engine.get(*id, key).unwrap(), record);
         }
         assert_eq!(&Truth::of(engine), self);
+        self.check_endings(engine);
         for (name, note) in &self.notes {
             assert_eq!(engine.note(name).unwrap().as_ref(), Some(note));
             let (mut found, mut expected) = (Vec::new(), self.notes.clone());

@@ -121,6 +121,19 @@ impl DestroyArguments {
     }
 }
 
+/// Erases all chosen nodes without asking and without a word: for clusters that were brought up for a while.
+///
+/// # Errors
+/// When a host has failed: what was wrong.
+pub(crate) async fn raze(site: &Site) -> Outcome {
+    let accounts = site.on_each(async |station, line, account| {
+        line.hint("erasing");
+        erase(station, false, account).await
+    });
+    site.recap(false, accounts.await).judge()?;
+    site.state.forget_cluster(&site.inventory.name)
+}
+
 /// No, unless somebody says yes.
 fn ask(site: &Site) -> Outcome {
     let name = &site.inventory.name;

@@ -27,6 +27,10 @@ mod starting;
 mod up;
 mod watch;
 
+pub(crate) use leave::raze;
+pub(crate) use site::Site;
+pub(crate) use up::raise;
+
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::inventory::TEMPLATE;

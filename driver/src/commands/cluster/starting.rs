@@ -31,6 +31,8 @@ pub(super) struct Goal {
     pub(super) limit: Duration,
     /// May a new ring come of it?
     pub(super) may_found: bool,
+    /// Do later commands mean this cluster?
+    pub(super) is_remembered: bool,
 }
 
 /// A chosen host on its way.

@@ -17,7 +17,7 @@ use super::starting::{Goal, Member, finish, start_all};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::hosts::failure::HostFailure;
-use crate::hosts::parallel::{Account, Line, each};
+use crate::hosts::parallel::{Account, Line, Recap, each};
 use crate::hosts::station::Station;
 use crate::hosts::upload::{Programs, Uploaded, megabytes};
 use crate::inventory::Host;
@@ -26,8 +26,11 @@ use crate::state::Last;
 /// What `up` takes where no inventory is named.
 const STANDARD_INVENTORY: &str = "inventory/local.toml";
 
+/// How long a server, and then the ring, may take for an experiment.
+const RAISE_MAX: Duration = Duration::from_secs(60);
+
 /// How servers come to hosts.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct DeployOptions {
     /// The server to upload [default: by the inventory, else chordata-server beside this program, else this program]
     #[arg(long, value_name = "FILE")]
@@ -85,7 +88,8 @@ impl UpArguments {
             target.inventory = Some(PathBuf::from(STANDARD_INVENTORY));
         }
         let site = Site::find(&context, "up")?;
-        bring(&site, &self.deploy, Some(Goal { limit: self.limit(), may_found: true })).await
+        bring(&site, &self.deploy, Some(Goal { limit: self.limit(), may_found: true, is_remembered: true }))
+            .await
     }
 
     fn limit(&self) -> Duration {
@@ -105,11 +109,30 @@ impl JoinArguments {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         let inventory = context.target.find_inventory(context.output)?;
         let site = Site::of(context, inventory, std::slice::from_ref(&self.name), "join")?;
-        bring(&site, &self.up.deploy, Some(Goal { limit: self.up.limit(), may_found: false })).await
+        bring(
+            &site,
+            &self.up.deploy,
+            Some(Goal { limit: self.up.limit(), may_found: false, is_remembered: true }),
+        )
+        .await
     }
 }
 
+/// Brings all chosen hosts up for somebody who needs them for a while: nothing is said, and no later command means this
+/// cluster.
+///
+/// # Errors
+/// When a host or the whole has failed: what was wrong.
+pub(crate) async fn raise(site: &Site) -> Outcome {
+    let goal = Goal { limit: RAISE_MAX, may_found: true, is_remembered: false };
+    Box::pin(work(site, &DeployOptions::default(), Some(goal))).await?.judge()
+}
+
 async fn bring(site: &Site, options: &DeployOptions, goal: Option<Goal>) -> Outcome {
+    site.conclude(Box::pin(work(site, options, goal)).await?)
+}
+
+async fn work(site: &Site, options: &DeployOptions, goal: Option<Goal>) -> Outcome<Recap> {
     let programs = Programs::new(options.binary.as_deref(), &site.inventory.cluster)?;
     if let Some(remark) = programs.remark() {
         site.output.remark(&remark);
@@ -141,8 +164,10 @@ async fn bring(site: &Site, options: &DeployOptions, goal: Option<Goal>) -> Outc
     let mut remarks = Vec::new();
     let mut error = None;
     if let Some(goal) = goal.filter(|_| !options.dry_run) {
-        // Also if it fails: `down` and `destroy` are then for this cluster.
-        site.state.remember(&Last::Inventory(std::path::absolute(&site.inventory.path)?))?;
+        if goal.is_remembered {
+            // Also if it fails: `down` and `destroy` are then for this cluster.
+            site.state.remember(&Last::Inventory(std::path::absolute(&site.inventory.path)?))?;
+        }
         members = start_all(site, members, goal).await;
         match finish(site, &mut members, goal).await {
             Ok(words) => remarks = words,
@@ -154,7 +179,7 @@ async fn bring(site: &Site, options: &DeployOptions, goal: Option<Goal>) -> Outc
     let mut recap = site.recap(options.dry_run, accounts);
     recap.remarks = remarks;
     recap.error = error;
-    site.conclude(recap)
+    Ok(recap)
 }
 
 async fn reach(site: &Site, host: Host, line: &Line) -> Member {

@@ -5,6 +5,7 @@
 
 pub mod committed;
 pub mod content;
+pub mod endings;
 pub mod leases;
 pub mod lost;
 pub mod once;

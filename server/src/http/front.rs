@@ -1,0 +1,132 @@
+//! What all handlers share: the node that is in the ring now, and a client that knows it.
+//!
+//! The client routes by itself, as any client of the library does. What its own node serves it asks without a
+//! connection, in the task of the request.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::http::Uri;
+use chordata_client::{Client, Config, Failure};
+use chordata_rpc::service::{Answer, Chordata, Status};
+use chordata_rpc::{InProcess, PoolSettings};
+use parking_lot::RwLock;
+use tarpc::server::Serve;
+use tracing::warn;
+
+use super::metrics::Metrics;
+use super::problem::Problem;
+use super::settings::Token;
+use crate::node::Node;
+use crate::standby::Seat;
+
+/// A node and a client of its cluster.
+pub(crate) struct Serving {
+    pub(crate) node: Node,
+    pub(crate) client: Client,
+}
+
+impl Serving {
+    fn new(node: Node) -> Result<Serving, Failure> {
+        let pool = node.pool().apart(PoolSettings::default());
+        let me = node.me().address.clone();
+        let service = Chordata::serve(node.clone());
+        let here: InProcess<chordata_rpc::kind::ForClients> =
+            Arc::new(move |context, request| Box::pin(service.clone().serve(context, request)));
+        pool.answer_in_process(&me, here);
+        let status = node.status_now();
+        let mut entries = vec![me.clone()];
+        entries
+            .extend(status.successors.iter().filter_map(|next| next.node()).map(|peer| peer.address.clone()));
+        entries.dedup();
+        let client = Client::over(pool, &status, entries, Config { home: Some(me), ..Config::default() })?;
+        Ok(Serving { node, client })
+    }
+}
+
+/// What handlers share.
+pub(crate) struct Front {
+    pub(crate) seat: Seat,
+    serving: RwLock<Option<Arc<Serving>>>,
+    pub(crate) metrics: Metrics,
+    pub(crate) token: Option<Token>,
+    /// The generated document, as JSON.
+    pub(crate) document: String,
+    /// Ends when the server stops: for answers that would go on for ever.
+    pub(crate) stopping: tokio::sync::watch::Receiver<bool>,
+}
+
+/// As handlers get it.
+pub(crate) type Shared = Arc<Front>;
+
+impl Front {
+    pub(crate) fn new(
+        seat: Seat,
+        metrics: Metrics,
+        token: Option<Token>,
+        document: String,
+        stopping: tokio::sync::watch::Receiver<bool>,
+    ) -> Front {
+        Front { seat, serving: RwLock::new(None), metrics, token, document, stopping }
+    }
+
+    /// Takes over whichever node is in the ring, until nobody runs nodes any more.
+    pub(crate) async fn follow(&self) {
+        let mut nodes = self.seat.subscribe();
+        loop {
+            let node = nodes.borrow_and_update().clone();
+            let serving = node.map(Serving::new).transpose();
+            let serving = serving.unwrap_or_else(|failure| {
+                warn!("HTTP cannot serve this node: {failure}");
+                None
+            });
+            *self.serving.write() = serving.map(Arc::new);
+            if nodes.changed().await.is_err() {
+                *self.serving.write() = None;
+                return;
+            }
+        }
+    }
+
+    /// The node and the client.
+    ///
+    /// # Errors
+    /// When there is no node in a ring.
+    pub(crate) fn serving(&self) -> Result<Arc<Serving>, Problem> {
+        self.serving.read().clone().ok_or_else(Problem::not_in_ring)
+    }
+
+    /// How the node is, if there is one.
+    pub(crate) fn status(&self) -> Option<Status> {
+        self.serving.read().clone().map(|serving| serving.node.status_now())
+    }
+
+    /// Counts the way of an answer, and takes its result.
+    pub(crate) fn arrived<T>(&self, answer: Answer<T>) -> T {
+        self.metrics.hopped(answer.trip.hops);
+        answer.result
+    }
+}
+
+/// What stands in the path, for routes that end in this many raw segments.
+pub(crate) fn has_segments(uri: &Uri, count: usize) -> bool {
+    uri.path().bytes().filter(|byte| *byte == b'/').count() == count
+}
+
+/// Counts a request while it is being carried out.
+pub(crate) struct InFlight<'a>(pub(crate) &'a Metrics);
+
+impl<'a> InFlight<'a> {
+    /// One more; none: there are too many.
+    pub(crate) fn begin(metrics: &'a Metrics, max: u64) -> Option<InFlight<'a>> {
+        let before = metrics.in_flight.fetch_add(1, Ordering::Relaxed);
+        let guard = InFlight(metrics);
+        (before < max).then_some(guard)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
