@@ -8,7 +8,7 @@
 //! ```
 //!
 //! [`book`] is what it knows, and decides: a pure state machine. A command goes in, and a [`book::Step`] comes out: do this
-//! one thing and tell me what came of it, or: done, answer that. [`run`] is the shell around it: it carries out one step
+//! one thing and tell me what came of it, or: done, answer that. [`run()`] is the shell around it: it carries out one step
 //! after the other, and keeps the book on disk ([`disk`]) before each. So a manager that is killed at any moment finds
 //! in its book what it was about to do, and either ends it or takes it back ([`book::Book::recover`]):
 //!

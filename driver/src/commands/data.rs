@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal, Read};
 
+use chordata_client::listing::{Place, Wanted};
 use chordata_client::{Client, PutOptions, Routing};
 use chordata_protocol::procedure::lookup::Hop;
 use chordata_protocol::{
@@ -357,49 +358,54 @@ struct KeyRow {
 }
 
 impl KeysArguments {
-    /// Lists keys, node by node in the order of the ring.
+    /// Lists keys: all, from the lowest identifier up, or those of one node.
     pub(crate) async fn run(&self, context: &Context) -> Outcome {
         let (target, node) = context.target.with_node_as_choice();
         let connection = target.connect(context.output).await?;
         let client = &connection.client;
-        let nodes = match &node {
-            Some(node) => vec![resolve_node(&connection, node).await?],
-            None => client.view().await.members().iter().map(|status| status.me.address.clone()).collect(),
-        };
         let mut left = self.limit.unwrap_or(usize::MAX);
-        for node in nodes {
+        let page_of = |left: usize| u32::try_from(left).unwrap_or(PAGE).min(PAGE);
+        if let Some(node) = &node {
+            let node = resolve_node(&connection, node).await?;
             let mut after = None;
             while left > 0 {
-                let limit = u32::try_from(left).unwrap_or(PAGE).min(PAGE);
-                let prefix = self.prefix.as_bytes().to_vec();
+                let (prefix, limit) = (self.prefix.as_bytes().to_vec(), page_of(left));
                 let options =
                     ScanOptions { after, prefix, limit, values: self.values, ..ScanOptions::default() };
                 let page = client.scan(&node, options).await?;
                 left -= page.entries.len();
-                for (key, version, value) in &page.entries {
-                    let id = key.id(client.space());
-                    if context.output.json {
-                        let (key, value) = (key.to_string(), value.clone());
-                        context.output.json(&KeyRow {
-                            key,
-                            id,
-                            version: *version,
-                            value,
-                            node: node.clone(),
-                        });
-                    } else if let Some(value) = value {
-                        let line = format!("{} {}\n", render_key(key), render_value(value));
-                        context.output.raw(line.as_bytes());
-                    } else {
-                        context.output.raw(format!("{key}\n").as_bytes());
-                    }
-                }
+                show_keys(context, client.space(), &node, page.entries);
                 after = page.after;
                 if !page.more {
                     break;
                 }
             }
+            return Ok(());
+        }
+        // Whoever serves what follows is found anew for each page: nothing is left out while nodes come and go.
+        let mut place = Some(Place::Start);
+        while let Some(begin) = place.filter(|_| left > 0) {
+            let prefix = self.prefix.as_bytes();
+            let wanted = Wanted { prefix, limit: page_of(left), values: self.values };
+            let listed = Box::pin(client.list_page(&begin, wanted)).await?;
+            left -= listed.entries.len();
+            show_keys(context, client.space(), &listed.node.address, listed.entries);
+            place = listed.next;
         }
         Ok(())
+    }
+}
+
+fn show_keys(context: &Context, space: Space, node: &Address, entries: Vec<(Key, Version, Option<Value>)>) {
+    for (key, version, value) in entries {
+        if context.output.json {
+            let (id, key) = (key.id(space), key.to_string());
+            context.output.json(&KeyRow { key, id, version, value, node: node.clone() });
+        } else if let Some(value) = value {
+            let line = format!("{} {}\n", render_key(&key), render_value(&value));
+            context.output.raw(line.as_bytes());
+        } else {
+            context.output.raw(format!("{key}\n").as_bytes());
+        }
     }
 }
