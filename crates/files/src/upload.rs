@@ -431,7 +431,14 @@ impl Upload {
             return Ok(());
         }
         self.files.unlist(&self.name, &BTreeSet::from([self.id])).await?;
-        let own = self.own_pieces();
+        // Another client may have gone on with this very upload, and have ended it: then its chunks are a file's.
+        let (entry, _) = self.files.entry(&self.name, Surety::Newest).await?;
+        let mut own = self.own_pieces();
+        if let Some(file) = entry.file.filter(|file| file.upload == self.id) {
+            let kept: BTreeSet<PieceName> =
+                self.files.pieces_of(&self.name, &file).await?.into_iter().collect();
+            own.retain(|piece| !kept.contains(piece));
+        }
         self.files.remove_pieces(own).await
     }
 

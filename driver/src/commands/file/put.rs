@@ -55,7 +55,8 @@ impl Report for Stored {
     fn text(&self) -> String {
         let Info { name, size: bytes, hash, chunks, .. } = &self.info;
         let chunks = report::count(usize::try_from(*chunks).unwrap_or(usize::MAX), "chunk");
-        let (time, rate) = (report::duration(self.elapsed), rate(bytes - self.reused, self.elapsed));
+        let (time, rate) =
+            (report::duration(self.elapsed), rate(bytes.saturating_sub(self.reused), self.elapsed));
         let mut text =
             format!("stored {name}: {}, {chunks}, blake3 {}, {time}, {rate}\n", size(*bytes), short(hash));
         if self.reused > 0 {
@@ -119,7 +120,7 @@ impl PutArguments {
         let put = put.map_err(failed)?;
         let seconds = elapsed.as_secs_f64();
         #[allow(clippy::cast_precision_loss, reason = "a rate is told to a few digits")]
-        let sent = (put.info.size - put.reused) as f64;
+        let sent = put.info.size.saturating_sub(put.reused) as f64;
         context.output.show(&Stored {
             info: put.info,
             reused: put.reused,
