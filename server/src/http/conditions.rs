@@ -95,10 +95,7 @@ fn tags(headers: &HeaderMap, name: &HeaderName, weak_too: bool) -> Result<Option
             Some(Tags::These(versions)) => versions,
             Some(Tags::Any) => return Err(wrong()),
         };
-        // A condition that lists nothing would be none at all, or one that nothing meets: it is a mistake.
-        if text.split(',').all(|tag| tag.trim().is_empty()) {
-            return Err(wrong());
-        }
+        // A list of nothing is a list (RFC 9110, 5.6.1): no version is like one of it, every one is like none of it.
         for tag in text.split(',').map(str::trim).filter(|tag| !tag.is_empty()) {
             let (strong, is_weak) = tag.strip_prefix("W/").map_or((tag, false), |tag| (tag, true));
             let inner = strong.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).ok_or_else(wrong)?;
@@ -172,7 +169,11 @@ mod tests {
             let found = [None, Some(version(17)), Some(version(18))].map(|current| conditions.allow(current));
             assert_eq!(found, allowed, "{headers:?}");
         }
-        for wrong in ["", " ,", "3.17", "\"3.17", "*, \"3.17\"", "\"a\"b\""] {
+        for nothing in ["", " ,"] {
+            assert!(!read(&[(IF_MATCH, nothing)]).unwrap().allow(Some(version(17))));
+            assert!(read(&[(IF_NONE_MATCH, nothing)]).unwrap().allow(Some(version(17))));
+        }
+        for wrong in ["3.17", "\"3.17", "*, \"3.17\"", "\"a\"b\""] {
             assert!(read(&[(IF_MATCH, wrong)]).is_err(), "{wrong}");
         }
         assert_eq!(etag(version(17)), "\"3.17\"");
