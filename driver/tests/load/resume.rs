@@ -9,8 +9,8 @@ use nix::unistd::Pid;
 use crate::support::ring::Ring;
 use crate::support::{chordata, eventually};
 
-/// Rows enough that a load takes a few seconds here.
-const ROWS: usize = 150_000;
+/// Rows in many batches: the first are noted long before the last are read.
+const ROWS: usize = 300_000;
 
 fn file(ring: &Ring) {
     let mut text = std::io::BufWriter::new(std::fs::File::create(ring.home().join("rows.csv")).unwrap());

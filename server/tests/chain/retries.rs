@@ -17,6 +17,8 @@ use crate::support::{CALL, WHOLE_WITHIN, entry, eventually, within};
 const CLIENTS: u64 = 5;
 /// Increments before and after each death.
 const ENOUGH: usize = 20;
+/// Batches before and after each death: each of them goes to all heads.
+const BATCHES: usize = 5;
 
 /// Adds one by compare-and-swap, again and again; how often it was told that it did.
 async fn count_up(recorder: Recorder, number: u64, key: Key, stop: Arc<AtomicBool>) -> u64 {
@@ -196,7 +198,7 @@ async fn more_rounds(rounds: &AtomicUsize) {
     let since = rounds.load(Ordering::Relaxed);
     eventually("batches are written", WHOLE_WITHIN, async || {
         let done = rounds.load(Ordering::Relaxed) - since;
-        if done > ENOUGH { Ok(()) } else { Err(format!("{done} of them")) }
+        if done > BATCHES { Ok(()) } else { Err(format!("{done} of them")) }
     })
     .await;
 }

@@ -12,9 +12,6 @@ use crate::net::Net;
 /// Nothing in these tests takes longer, unless it is broken.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Leaders that are asked for a change of voters, one after another.
-const ATTEMPTS: u32 = 10;
-
 /// Nodes 1, 2, 3, ... at the addresses "n1", "n2", "n3", ...
 pub(crate) struct Nodes {
     pub(crate) net: Net,
@@ -126,15 +123,18 @@ impl Nodes {
 
     /// Has whoever leads of `among` change the voters, again with the next leader, until it is done.
     pub(crate) async fn make_voters(&self, among: &[u128], wanted: &[u128]) {
-        for _ in 0..ATTEMPTS {
+        let begun = Instant::now();
+        loop {
             let leader = self.leader(among).await;
             match self.group(leader).change_voters(&voters(wanted)).await {
                 Ok(()) => return,
                 Err(ChangeError::NotLeader { .. } | ChangeError::Unknown | ChangeError::Behind(_)) => {}
                 Err(error) => panic!("{error}"),
             }
+            assert!(begun.elapsed() < PATIENCE, "no leader stayed for as long as a change takes");
+            // Who leads is known a moment after it changed.
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        panic!("no leader stayed for as long as a change takes");
     }
 
     /// Notes `number` with whoever leads of `among`, until it is done. Only for numbers that may be noted twice.

@@ -28,7 +28,7 @@ const BYTES: usize = 1024 * 1024;
 const PAUSE: Duration = Duration::from_millis(250);
 /// Rows of a batch that are sent one by one, at once.
 const AT_ONCE: usize = 64;
-/// How often it is written down how far the load has come.
+/// How often it is written down how far the load has come, behind the first rows.
 const KEEP_EVERY: Duration = Duration::from_secs(1);
 /// How long answers are waited for when the load is broken off.
 const LAST_ANSWERS: Duration = Duration::from_secs(3);
@@ -165,7 +165,8 @@ pub(super) struct Pump {
     rejects: Rejects,
     counts: Counts,
     problems: Vec<Problem>,
-    kept: Instant,
+    /// When the state was written last: the first rows that are done are noted at once.
+    kept: Option<Instant>,
     failure: Option<Failure>,
 }
 
@@ -193,7 +194,7 @@ impl Pump {
             state,
             rejects,
             problems: Vec::new(),
-            kept: Instant::now(),
+            kept: None,
             failure: None,
         }
     }
@@ -356,9 +357,9 @@ impl Pump {
             self.problems.extend(problems.into_iter().take(room));
             self.rejects.write(&lines)?;
             self.state.note(batch.last_row, self.counts.failed, self.rejects.length());
-            if self.kept.elapsed() >= KEEP_EVERY {
+            if self.kept.is_none_or(|kept| kept.elapsed() >= KEEP_EVERY) {
                 self.state.keep()?;
-                self.kept = Instant::now();
+                self.kept = Some(Instant::now());
             }
         }
         progress.show(self.counts.rows());
