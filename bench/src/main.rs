@@ -17,6 +17,10 @@ use chordata_bench::throughput::{self, ThroughputSettings};
 use chordata_server::Settings;
 use clap::{Parser, Subcommand};
 
+/// What the servers use: it is this program that is measured.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Measures Chordata on this machine.
 #[derive(Parser, Debug)]
 #[command(name = "chordata-bench", version)]

@@ -25,6 +25,10 @@ use context::Context;
 use failure::Failure;
 use report::Output;
 
+/// Requests allocate small things in many threads, where the C library takes its time.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let command = match cli.command {

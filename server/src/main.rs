@@ -6,6 +6,10 @@ use chordata_server::agent::{self, AgentCommand};
 use chordata_server::command::{self, ServeArguments};
 use clap::{Parser, Subcommand};
 
+/// Requests allocate small things in many threads, where the C library takes its time.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// One node of a Chordata ring.
 ///
 /// Without --join it starts a ring; with it, it joins one. It prints "ready ID ADDRESS" when it is in the ring.

@@ -15,23 +15,23 @@
 //! A *wedged* replica takes no writes and serves no reads for ever; its log can still grow by levelling, and its copy
 //! goes over into the next epoch.
 
+mod course;
+mod frames;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::context::{Context, Task};
-use super::event::{Change, Effect, Reply};
-use super::fill::{Adopted, Fill};
-use super::message::{
-    Action, ChainRequest, ChainResponse, Copy, Holding, LevelOrder, LogEntry, Mutation, Report, Write,
-    WriteId,
-};
+use super::event::{Effect, Reply};
+use super::fill::Fill;
+use super::message::{Action, Copy, Holding, LogEntry, Mutation, Report, Write, WriteId};
 use super::results::Results;
 use super::view::{Active, Epoch, Incarnation, Link, Sequence, StoreId};
 use crate::expiry::{Ending, Moment};
 use crate::id::Id;
 use crate::key::{Key, Operation, Outcome, Version};
-use crate::message::{CallError, Range};
+use crate::message::Range;
 use crate::peer::Peer;
 use crate::replication::Durability;
 use crate::ring::{Caller, Token};
@@ -39,8 +39,6 @@ use crate::time::Time;
 
 /// Bytes of a log; a head with more of them takes no writes, newcomers that need older ones begin anew.
 const LOG_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// How long a link rests after a frame that did not get through.
-const LINK_PAUSE: Duration = Duration::from_millis(40);
 
 /// A write as a client sends it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -564,377 +562,12 @@ impl Replica {
         });
     }
 
-    fn send_down(&mut self, context: &mut Context) {
-        let durable = self.everywhere_durable();
-        loop {
-            let Some(below) = &mut self.below else { return };
-            if below.in_flight >= context.settings.frames_in_flight || below.pause_until > context.now {
-                return;
-            }
-            let Some(peer) = below.peer.clone() else { return };
-            below.sent = below.sent.max(below.acked);
-            let news = below.serving && below.told_durable < durable;
-            // While a frame is out, what is written waits, and travels together in the next one, unless it fills one already
-            // (judged by the newest): of small writes one frame costs the least, and large ones must not wait for each
-            // other's acknowledgement.
-            let waiting = self.last.0.saturating_sub(below.sent.0);
-            let fills_frame = |newest: &Arc<LogEntry>| {
-                let bytes = usize::try_from(waiting).unwrap_or(usize::MAX).saturating_mul(newest.size());
-                bytes >= context.settings.frame_bytes
-            };
-            let is_due = match below.in_flight {
-                0 => waiting > 0 || news,
-                _ => waiting > 0 && self.log.back().is_some_and(fills_frame),
-            };
-            if !is_due {
-                return;
-            }
-            let skip = usize::try_from(below.sent.0.saturating_sub(self.oldest.0)).unwrap_or(usize::MAX);
-            let (mut bytes, mut entries) = (0, Vec::new());
-            for entry in self.log.iter().skip(skip) {
-                bytes += entry.size();
-                if bytes > context.settings.frame_bytes && !entries.is_empty() {
-                    break;
-                }
-                entries.push(Arc::clone(entry));
-            }
-            let upto = entries.last().map_or(below.sent, |entry| entry.sequence);
-            below.sent = upto;
-            below.told_durable = durable;
-            below.in_flight += 1;
-            if below.waiting_since.is_none() && below.acked < upto {
-                below.waiting_since = Some(context.now);
-            }
-            let request = ChainRequest::Frame { epoch: self.epoch, oldest: self.oldest, entries, durable };
-            let task = Task::Frame { epoch: self.epoch, upto };
-            context.call(&peer, request, task);
-        }
-    }
-
-    fn tell_above(&mut self, context: &mut Context) {
-        let committed = self.committed;
-        if !self.is_serving() {
-            return;
-        }
-        let Some(above) = &mut self.above else { return };
-        let Some(peer) = above.peer.clone() else { return };
-        if above.in_flight || above.told.max(above.answered) >= committed || above.pause_until > context.now {
-            return;
-        }
-        above.told = committed;
-        above.in_flight = true;
-        let request = ChainRequest::Committed { epoch: self.epoch, sequence: committed };
-        context.call(&peer, request, Task::Committed { epoch: self.epoch });
-    }
-
-    /// Forgets entries that nobody below needs: what is committed and acknowledged. For a newcomer only so many are
-    /// kept; if it needs older ones it begins anew.
-    fn trim(&mut self, log_max: usize) {
-        let needed = self.below.as_ref().map_or(self.last, |below| below.acked);
-        let may_go = if !self.is_serving() {
-            if self.log_bytes > LOG_BYTES_MAX { self.last } else { needed }
-        } else if self.below.as_ref().is_some_and(|below| !below.serving)
-            && (self.log.len() > log_max || self.log_bytes > LOG_BYTES_MAX / 2)
-        {
-            self.committed
-        } else {
-            self.committed.min(needed)
-        };
-        while self.log.front().is_some_and(|entry| entry.sequence <= may_go) {
-            self.oldest = self.oldest.next();
-            self.log_bytes -= self.log.pop_front().map_or(0, |entry| entry.size());
-        }
-    }
-
-    fn take(&mut self, context: &mut Context, entries: Vec<Arc<LogEntry>>) {
-        let fresh = self.next_entries(entries, Sequence(u64::MAX));
-        if !fresh.is_empty() && !self.broken {
-            self.append(context, fresh);
-        }
-    }
-
-    /// Those of the entries that are the next ones, one behind the other, up to there.
-    fn next_entries(&self, entries: Vec<Arc<LogEntry>>, upto: Sequence) -> Vec<Arc<LogEntry>> {
-        let mut next = self.last;
-        let is_next = |entry: &Arc<LogEntry>| {
-            let fits = entry.sequence == next.next() && entry.sequence <= upto;
-            next = if fits { entry.sequence } else { next };
-            fits
-        };
-        entries.into_iter().filter(is_next).collect()
-    }
-
-    /// A frame from above.
-    pub(super) fn frame(
-        &mut self,
-        context: &mut Context,
-        oldest: Sequence,
-        entries: Vec<Arc<LogEntry>>,
-        durable: Sequence,
-        leased: bool,
-    ) -> ChainResponse {
-        if self.wedged.is_some() || self.at == 0 {
-            return ChainResponse::NotMine;
-        }
-        if oldest > self.last && !self.broken {
-            // Only a newcomer's log is not waited for.
-            self.broken = true;
-            context.urgent = true;
-            context.changed(Change::Broken(self.epoch));
-        }
-        if entries.first().is_some_and(|first| first.sequence > self.last.next()) {
-            if self.early.len() < context.settings.frames_in_flight {
-                self.early.insert(entries[0].sequence, entries);
-            }
-        } else {
-            self.take(context, entries);
-            while let Some(early) = self.early.first_entry().filter(|early| *early.key() <= self.last.next())
-            {
-                let entries = early.remove();
-                self.take(context, entries);
-            }
-        }
-        self.durable_above = self.durable_above.max(durable);
-        self.advance_but_for_news(context, leased);
-        // The answer says what is committed by now: no other news of it is needed, if it arrives.
-        if let Some(above) = self.above.as_mut().filter(|above| above.peer.is_some()) {
-            above.answered = self.committed;
-        }
-        ChainResponse::Accepted { last: self.last, committed: self.committed }
-    }
-
-    /// A frame was answered, or not.
-    pub(super) fn frame_answered(
-        &mut self,
-        context: &mut Context,
-        upto: Sequence,
-        result: &Result<ChainResponse, CallError>,
-        leased: bool,
-    ) {
-        let now = context.now;
-        let Some(below) = &mut self.below else { return };
-        let acked = below.acked;
-        below.in_flight = below.in_flight.saturating_sub(1);
-        match result {
-            Ok(ChainResponse::Accepted { last, committed }) => {
-                if *last > below.acked {
-                    below.acked = *last;
-                    below.waiting_since = (below.acked < below.sent).then_some(now);
-                }
-                if below.acked >= below.sent {
-                    below.waiting_since = None;
-                }
-                if below.in_flight == 0 && below.acked < below.sent {
-                    // No other frame is out that could bring what it lacks: again from there.
-                    below.sent = below.acked;
-                    if below.acked == acked {
-                        below.pause_until = now + LINK_PAUSE / 8;
-                    }
-                }
-                let committed = (*committed).min(self.last);
-                if below.serving && self.wedged.is_none() {
-                    self.commit_upto(committed);
-                }
-            }
-            Ok(_) | Err(_) => {
-                below.sent = below.acked;
-                below.told_durable = Sequence(0);
-                below.pause_until = now + LINK_PAUSE;
-                // A frame may have carried no entries, but what a commit waits for.
-                if (upto > below.acked || below.serving) && below.waiting_since.is_none() {
-                    below.waiting_since = Some(now);
-                }
-            }
-        }
-        self.advance(context, leased);
-    }
-
-    /// News from below.
-    pub(super) fn committed_below(&mut self, context: &mut Context, upto: Sequence, leased: bool) {
-        if self.wedged.is_none() && !self.is_tail() && self.is_serving() {
-            self.commit_upto(upto.min(self.last));
-        }
-        self.advance(context, leased);
-    }
-
-    /// The news arrived above, or not.
-    pub(super) fn told_above(&mut self, context: &mut Context, arrived: bool, leased: bool) {
-        if let Some(above) = &mut self.above {
-            above.in_flight = false;
-            if !arrived {
-                above.told = Sequence(0);
-                above.pause_until = context.now + LINK_PAUSE;
-            }
-        }
-        self.advance(context, leased);
-    }
-
     // Reads.
 
     /// Waits until what the key holds is committed.
     pub(super) fn read_waits(&mut self, caller: Caller, key: &Key) {
         let sequence = self.dirty.get(key).copied().unwrap_or(self.committed);
         self.readers.push((sequence, caller));
-    }
-
-    /// Stored records cannot be read. It goes on serving the others, until the leader has this copy filled anew.
-    pub(super) fn damaged(&mut self, context: &mut Context, keys: &[(Id, Key)]) {
-        if !self.is_serving() {
-            return;
-        }
-        let before = self.damaged.len();
-        self.damaged.extend(keys.iter().filter(|(id, _)| self.range.contains(*id)).cloned());
-        if before == 0 && !self.damaged.is_empty() {
-            context.urgent = true;
-            context.changed(Change::Damaged(self.epoch));
-        }
-    }
-
-    /// Stored records that this node knows it cannot read.
-    pub fn unreadable(&self) -> usize {
-        self.damaged.len()
-    }
-
-    /// It is accepted that what this node cannot read is lost, as long as the epoch lasts.
-    pub(super) fn give_up_damaged(&mut self) {
-        self.gives_up = true;
-    }
-
-    /// Removes what it cannot read, by the log, so that those who are being filled hear of it. Not if others serve as
-    /// well: they may have it.
-    pub(super) fn drop_damaged(&mut self, context: &mut Context, leased: bool) {
-        let alone = self.chain.iter().filter(|(link, _)| link.serving).count() == 1;
-        if !self.gives_up || self.damaged.is_empty() || !alone || !self.is_head() || !leased {
-            return;
-        }
-        if self.wedged.is_some() {
-            return;
-        }
-        for (id, key) in std::mem::take(&mut self.damaged) {
-            let sequence = self.last.next();
-            let outcome = Outcome::Deleted(None);
-            let write = Write { id, key, mutation: Mutation::Remove, outcome, by: None };
-            self.append(context, vec![Arc::new(LogEntry { sequence, action: Action::Write(write) })]);
-        }
-        context.urgent = true;
-        self.advance(context, leased);
-    }
-
-    // Filling.
-
-    /// Does the next thing for filling it, if it is to be filled.
-    pub(super) fn advance_fill(&mut self, context: &mut Context) {
-        let Some(source) = self.tail().cloned() else { return };
-        let holding = Holding { complete: true, ..self.holding() };
-        let Some(fill) = self.fill.as_mut().filter(|_| self.wedged.is_none() && !self.broken) else { return };
-        if fill.advance(context, holding, &source) {
-            self.filled(context);
-        }
-    }
-
-    /// What was stored so far is on disk.
-    pub(super) fn fill_persisted(&mut self, context: &mut Context, token: Token) {
-        if self.fill.as_mut().is_some_and(|fill| fill.persisted(token)) {
-            self.filled(context);
-        }
-    }
-
-    fn filled(&self, context: &mut Context) {
-        context.urgent = true;
-        context.changed(Change::Synced(self.epoch));
-    }
-
-    /// Results that the source keeps.
-    pub(super) fn adopt_results(&mut self, context: &mut Context, adopted: Adopted) {
-        let Adopted { results, done, floor } = adopted;
-        self.results.adopt(&results, &done, floor);
-        context.effects.push(Effect::Keep(results));
-    }
-
-    // The end of the epoch.
-
-    /// Takes no writes and serves no reads from now on, for this change.
-    pub(super) fn wedge(&mut self, context: &mut Context, change: Epoch) {
-        if self.wedged.is_some_and(|earlier| earlier >= change) {
-            return;
-        }
-        if self.wedged.is_none() {
-            context.changed(Change::Wedged(self.epoch));
-        }
-        self.wedged = Some(change);
-        // An answer for an earlier change is not for this one.
-        self.leveling = false;
-        context.urgent = true;
-        for (_, caller) in self.readers.drain(..) {
-            context.effects.push(Effect::Reply { caller, reply: Reply::ReadAgain });
-        }
-    }
-
-    /// Fetches what it lacks.
-    pub(super) fn level(&mut self, context: &mut Context, order: &LevelOrder) {
-        let LevelOrder { change, base, from, .. } = order;
-        if self.wedged != Some(*change) || self.leveling || self.broken || self.last >= *base {
-            return;
-        }
-        self.leveling = true;
-        let request = ChainRequest::Level { epoch: self.epoch, after: self.last };
-        context.call(from, request, Task::Level { epoch: self.epoch, change: *change, base: *base });
-    }
-
-    /// The log behind a sequence, as much as fits.
-    pub(super) fn log_after(&self, after: Sequence, bytes_max: usize) -> ChainResponse {
-        let skip = after.0.saturating_sub(self.oldest.0);
-        let (mut bytes, mut entries) = (0, Vec::new());
-        if after >= self.oldest {
-            for entry in self.log.iter().skip(usize::try_from(skip).unwrap_or(usize::MAX)) {
-                bytes += entry.size();
-                if bytes > bytes_max && !entries.is_empty() {
-                    break;
-                }
-                entries.push(Arc::clone(entry));
-            }
-        }
-        ChainResponse::Log { entries, oldest: self.oldest }
-    }
-
-    /// The part of the log that was fetched.
-    pub(super) fn levelled(
-        &mut self,
-        context: &mut Context,
-        (change, base): (Epoch, Sequence),
-        result: Result<ChainResponse, CallError>,
-    ) {
-        if self.wedged != Some(change) || self.broken {
-            return;
-        }
-        self.leveling = false;
-        let Ok(ChainResponse::Log { entries, oldest }) = result else { return };
-        if oldest > self.last {
-            self.broken = true;
-            context.changed(Change::Broken(self.epoch));
-        }
-        // Not beyond the base: what is behind it may be in nobody's next epoch.
-        let fresh = self.next_entries(entries, base);
-        if !fresh.is_empty() && !self.broken {
-            self.append(context, fresh);
-        }
-        context.urgent = true;
-    }
-
-    /// The epoch has ended; `base` is how far it got, if that is known. Who waited is told what is certain.
-    pub(super) fn end(&mut self, context: &mut Context, base: Option<Sequence>) {
-        for (sequence, caller, outcome) in self.writers.drain(..) {
-            let reply = if base.is_some_and(|base| sequence <= base) {
-                Reply::Done { outcome, at: Version { epoch: self.epoch.0, sequence: sequence.0 } }
-            } else {
-                Reply::Unknown("the chain changed while the write was on its way")
-            };
-            context.effects.push(Effect::Reply { caller, reply });
-        }
-        for (_, caller) in self.readers.drain(..) {
-            context.effects.push(Effect::Reply { caller, reply: Reply::ReadAgain });
-        }
-        context.changed(Change::Ended(self.epoch));
     }
 }
 

@@ -41,7 +41,8 @@ pub struct Settings {
     pub clock_ahead: Duration,
     /// How far in the future a version may be that a client brings.
     pub skew: Duration,
-    /// One of so many reads compares all copies; 0: none.
+    /// One of so many reads compares all copies; 0: none. What differs is found by `sync_every` anyway, so that reads need
+    /// not pay for it: each comparison costs as many calls as there are other copies.
     pub repair_one_in: u32,
     /// No message is delivered later than this after it was sent.
     pub message_lifetime: Duration,
@@ -60,7 +61,7 @@ impl Default for Settings {
             recheck_every: Duration::from_secs(15),
             clock_ahead: Duration::from_secs(10),
             skew: Duration::from_secs(60),
-            repair_one_in: 16,
+            repair_one_in: 64,
             message_lifetime: Duration::from_secs(60),
         }
     }
