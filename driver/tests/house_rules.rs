@@ -25,6 +25,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "chordata-store",
             "chordata-rpc",
             "chordata-client",
+            "chordata-files",
             "chordata-consensus",
             "chordata-loaders",
             "chordata-workload",

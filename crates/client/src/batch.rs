@@ -95,13 +95,21 @@ impl Client {
         };
         let writes = self.shared.writes.clone();
         let again = if self.shared.spread.is_some() { Again::Later } else { Again::Named };
-        let work = Work { key: |(key, _): &(Key, Value)| key.clone(), check, size, again };
+        let work = Work {
+            key: |(key, _): &(Key, Value)| key.clone(),
+            check,
+            size,
+            again,
+            weight: |_: &Outcome| 0,
+            bytes_max: usize::MAX,
+        };
         let outcomes =
             self.many(entries, work, writes.as_deref(), |client, to, route, batch, by, limit| async move {
                 let options = Options { ttl, ..client.options(route, by) };
                 client.pool().client(&to).put_many(within(limit), batch, options).await
             });
-        let outcomes = outcomes.await;
+        // All are answered: nothing bounds their bytes.
+        let outcomes: Vec<_> = outcomes.await.into_iter().flatten().collect();
         self.saw_all(outcomes.iter().flatten().map(|outcome| match outcome {
             Outcome::Written(version) => Some(*version),
             Outcome::Deleted(_) | Outcome::Conflict(_) => None,
@@ -121,46 +129,75 @@ impl Client {
         self.read_many(keys, Level::Linearizable).await
     }
 
+    /// The same, until the values have about so many bytes (an answer of one node more at most): none for a key that was
+    /// not read then. For those who must keep all answers in memory.
+    pub async fn get_many_up_to(
+        &self,
+        keys: Vec<Key>,
+        bytes_max: usize,
+    ) -> Vec<Option<Result<Option<Record>, Failure>>> {
+        self.read_up_to(keys, Level::Linearizable, bytes_max).await
+    }
+
     pub(crate) async fn read_many(
         &self,
         keys: Vec<Key>,
         level: Level,
     ) -> Vec<Result<Option<Record>, Failure>> {
-        let check = |key: &Key| key.check(self.space());
-        let work = Work { key: Key::clone, check, size: Key::size, again: Again::Reading };
+        // All are answered: nothing bounds their bytes.
+        self.read_up_to(keys, level, usize::MAX).await.into_iter().flatten().collect()
+    }
+
+    async fn read_up_to(
+        &self,
+        keys: Vec<Key>,
+        level: Level,
+        bytes_max: usize,
+    ) -> Vec<Option<Result<Option<Record>, Failure>>> {
+        let work = Work {
+            key: Key::clone,
+            check: |key: &Key| key.check(self.space()),
+            size: Key::size,
+            again: Again::Reading,
+            weight: |record: &Option<Record>| record.as_ref().map_or(0, |record| record.value.len()),
+            bytes_max,
+        };
         let records = self.many(keys, work, None, |client, to, route, batch, _, limit| async move {
             let options = Options { level, ..client.options(route, None) };
             client.pool().client(&to).get_many(within(limit), batch, options).await
         });
         let records = records.await;
-        self.saw_all(records.iter().flatten().map(|record: &Option<Record>| Some(record.as_ref()?.version)));
+        let read = records.iter().flatten().flatten();
+        self.saw_all(read.map(|record: &Option<Record>| Some(record.as_ref()?.version)));
         records
     }
 
-    async fn many<I, T, K, C, Z, S, F>(
+    /// An answer for each; none for those that were left when the answers weighed enough.
+    async fn many<I, T, K, C, Z, W, S, F>(
         &self,
         items: Vec<I>,
-        work: Work<K, C, Z>,
+        work: Work<K, C, Z, W>,
         writes: Option<&Writes>,
         send: S,
-    ) -> Vec<Result<T, Failure>>
+    ) -> Vec<Option<Result<T, Failure>>>
     where
         I: Clone,
         K: Fn(&I) -> Key,
         C: Fn(&I) -> Result<(), BadInput>,
         Z: Fn(&I) -> usize,
+        W: Fn(&T) -> usize,
         S: Fn(Client, Address, Route, Vec<I>, Option<WriteId>, Duration) -> F,
         F: Future<Output = Result<Vec<Result<T, Error>>, tarpc::client::RpcError>>,
     {
-        let Work { key, check, size, again } = work;
+        let Work { key, check, size, again, weight, bytes_max } = work;
         let deadline = Instant::now() + self.shared.config.patience;
         let new = |what: I| {
             let answer = check(&what).err().map(|bad| Err(Failure::BadInput(bad)));
             Item { what, answer, name: None, unknown: None, last: None }
         };
         let mut items: Vec<Item<'_, I, T>> = items.into_iter().map(new).collect();
-        let (mut left, mut vain) = (usize::MAX, 0);
-        loop {
+        let (mut left, mut vain, mut bytes) = (usize::MAX, 0, 0_usize);
+        'rounds: loop {
             let open: Vec<usize> = (0..items.len()).filter(|place| items[*place].answer.is_none()).collect();
             vain = if open.len() < left { 0 } else { vain + 1 };
             left = open.len();
@@ -184,6 +221,9 @@ impl Client {
                     |one, next| follows(items[one].name.as_ref(), items[next].name.as_ref()),
                 );
                 for batch in batches {
+                    if bytes >= bytes_max {
+                        break 'rounds;
+                    }
                     let by = writes.and_then(|writes| named(&mut items, &batch, writes));
                     let load = batch.iter().map(|place| items[*place].what.clone()).collect();
                     let limit = deadline.saturating_duration_since(Instant::now()).max(ATTEMPT_MIN);
@@ -191,13 +231,15 @@ impl Client {
                         if by.is_some() || again != Again::Named { limit.min(ATTEMPT_WITHIN) } else { limit };
                     let result = send(self.clone(), node.clone(), self.route(), load, by, limit).await;
                     let results = self.results(&node, batch.len(), result);
+                    bytes += results.iter().flatten().map(&weight).sum::<usize>();
                     for (place, result) in batch.into_iter().zip(results) {
                         items[place].settle(result, again, writes);
                     }
                 }
             }
         }
-        items.into_iter().map(Item::end).collect()
+        let is_enough = bytes >= bytes_max;
+        items.into_iter().map(|item| (!is_enough || item.answer.is_some()).then(|| item.end())).collect()
     }
 
     fn route(&self) -> Route {
@@ -279,12 +321,16 @@ enum Again {
 }
 
 /// How to treat the items of a request for many.
-struct Work<K, C, Z> {
+struct Work<K, C, Z, W> {
     key: K,
     check: C,
     size: Z,
     /// When nobody knows what became of it.
     again: Again,
+    /// Of an answer, in bytes.
+    weight: W,
+    /// When the answers weigh so much, nothing more is sent.
+    bytes_max: usize,
 }
 
 /// Can the second be sent behind the first in one request? Names in a request are those behind the first one's.

@@ -87,6 +87,7 @@ pub use manifest::{Hash, Info};
 pub use name::{FileName, UploadId};
 pub use places::{Check, Held, NodeShare, Share, Stat};
 pub use read::Reader;
+pub use remove::Removed;
 pub use source::Source;
 pub use tidy::{Leftover, Reason, Tidied};
 pub use upload::{Condition, Put, PutOptions, Upload};

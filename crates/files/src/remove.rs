@@ -18,13 +18,21 @@ const AT_ONCE: usize = 16;
 /// How often a step is tried whose outcome is unknown, or which others were faster at.
 const ATTEMPTS_MAX: usize = 100;
 
+/// What removing a file did: it is gone.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Removed {
+    /// What was there.
+    pub info: Info,
+    /// Why its chunks could not be removed; `tidy` will.
+    pub leftovers: Option<Failure>,
+}
+
 impl Files {
     /// Removes a file: it is gone in one step, then its chunks go.
     ///
     /// # Errors
-    /// [`Failure::NotFound`], [`Failure::Condition`]. When the cluster fails the file may be gone and chunks may be left,
-    /// for [`Files::tidy`].
-    pub async fn remove(&self, name: &FileName, condition: Condition) -> Result<Info, Failure> {
+    /// [`Failure::NotFound`], [`Failure::Condition`], and when the cluster fails.
+    pub async fn remove(&self, name: &FileName, condition: Condition) -> Result<Removed, Failure> {
         self.check_condition(condition)?;
         let mut unknown = None;
         for _ in 0..ATTEMPTS_MAX {
@@ -42,9 +50,8 @@ impl Files {
             };
             match gone {
                 Swap::Done => {
-                    let info = file.info(name);
-                    self.clear(name, Some(&file), BTreeSet::new(), file.upload).await?;
-                    return Ok(info);
+                    let leftovers = self.clear(name, Some(&file), BTreeSet::new(), file.upload).await.err();
+                    return Ok(Removed { info: file.info(name), leftovers });
                 }
                 Swap::Conflict => {}
                 Swap::Unknown(failure) => unknown = Some(failure),

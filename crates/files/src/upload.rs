@@ -101,6 +101,8 @@ pub struct Upload {
     options: PutOptions,
     /// Is it on the list?
     listed: bool,
+    /// Is it perhaps, after a step of unknown outcome?
+    perhaps_listed: bool,
     /// Were some of its chunks perhaps stored before?
     resumed: bool,
     buffer: Vec<u8>,
@@ -132,6 +134,7 @@ impl Files {
             id: UploadId::new()?,
             options,
             listed: false,
+            perhaps_listed: false,
             resumed: false,
             buffer: Vec::new(),
             whole: Some(Box::default()),
@@ -308,6 +311,7 @@ impl Upload {
                 )));
             }
             entry.uploads.push(mine(self.id));
+            self.perhaps_listed = true;
             match self.files.store.swap(self.name.entry_key(), version, Some(entry.to_value()?)).await? {
                 Swap::Done => {
                     self.listed = true;
@@ -426,8 +430,9 @@ impl Upload {
     /// # Errors
     /// When the cluster fails: what is left waits to be tidied away.
     pub async fn abort(mut self) -> Result<(), Failure> {
-        self.tasks.shutdown().await;
-        if !self.listed {
+        // What is on its way is waited for: what is stored after its removal would be left.
+        while self.tasks.join_next().await.is_some() {}
+        if !self.listed && !self.perhaps_listed {
             return Ok(());
         }
         self.files.unlist(&self.name, &BTreeSet::from([self.id])).await?;

@@ -8,4 +8,5 @@ mod support;
 mod clients;
 mod commands;
 mod membership;
+mod over_http;
 mod tools;

@@ -16,6 +16,8 @@ pub(crate) const CLUSTER: &str = "00112233445566778899aabbccddeeff";
 pub(crate) struct Node {
     /// Where it listens.
     pub(crate) address: String,
+    /// Where it answers HTTP, if it does.
+    pub(crate) http: Option<String>,
     child: Child,
 }
 
@@ -46,13 +48,15 @@ impl Node {
         let mut lines = BufReader::new(child.stdout.take().expect("it was piped")).lines();
         let (sender, ready) = channel();
         std::thread::spawn(move || drop(lines.next().map(|line| sender.send(line))));
-        let mut node = Node { address: String::new(), child };
+        let mut node = Node { address: String::new(), http: None, child };
         let line = match ready.recv_timeout(PATIENCE) {
             Ok(line) => line.unwrap(),
             Err(error) => panic!("not ready ({error}):\n{}", std::fs::read_to_string(log).unwrap()),
         };
         // ready ID ADDRESS, and where it answers HTTP if it does.
-        node.address = line.split(' ').nth(2).expect("a line has three words").to_owned();
+        let mut words = line.split(' ').skip(2);
+        node.address = words.next().expect("a line has three words").to_owned();
+        node.http = words.next().and_then(|url| url.strip_prefix("http://")).map(str::to_owned);
         node
     }
 

@@ -4,26 +4,32 @@
 //! Neighbours that only put, or only get, travel together.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
-use chordata_client::{Client, Failure, PutOptions};
+use chordata_client::{Client, PutOptions};
 use chordata_protocol::{Key, Outcome, Record, Ttl, Value, Version};
 use chordata_rpc::service::Level;
 use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, timeout_at};
 use utoipa::ToSchema;
 
+use super::answer::{deleted, json, written};
 use super::bytes::{join, key, split};
-use super::classic::odd;
 use super::front::{Front, Shared};
 use super::kv::{fetch, remaining};
-use super::problem::{Code, Problem, json};
+use super::problem::{Code, Problem};
 use super::request::{self, Parameters};
 
 /// Operations of a batch, at most.
 const OPERATIONS_MAX: usize = 10_000;
 /// Bytes of a batch, at most.
 const BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Bytes of values in the answer, about: gets that come later are refused.
+const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// How long a batch may take: operations that come later are not begun.
+const WITHIN: Duration = Duration::from_secs(30);
 
 /// What is to be done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, ToSchema)]
@@ -95,15 +101,16 @@ impl BatchAnswer {
         BatchAnswer { status, version, value: None, value_base64: None, ttl: None, code: None, message: None }
     }
 
-    fn of_outcome(key: &Key, outcome: Outcome) -> BatchAnswer {
-        match outcome {
-            Outcome::Written(version) => BatchAnswer::new(204, Some(version)),
-            Outcome::Deleted(Some(version)) => BatchAnswer::new(204, Some(version)),
-            Outcome::Deleted(None) => Problem::missing(key).into(),
-            Outcome::Conflict(found) => BatchAnswer {
-                version: found.map(|found| found.to_string()),
-                ..Problem::conflict(found).into()
-            },
+    /// Of a write; a delete has its key.
+    fn of_outcome(deletes: Option<&Key>, outcome: Outcome) -> BatchAnswer {
+        let found = match outcome {
+            Outcome::Conflict(found) => found,
+            Outcome::Written(_) | Outcome::Deleted(_) => None,
+        };
+        let version = deletes.map_or_else(|| written(outcome), |key| deleted(key, outcome));
+        match version {
+            Ok(version) => BatchAnswer::new(204, Some(version)),
+            Err(problem) => BatchAnswer { version: found.map(|found| found.to_string()), ..problem.into() },
         }
     }
 
@@ -126,9 +133,14 @@ impl From<Problem> for BatchAnswer {
 enum Step {
     Put(Key, Value, PutOptions),
     Get(Key),
-    GetAt(Key, Level),
-    Delete(Key),
-    Swap(Key, Option<Version>, Option<Value>, PutOptions),
+    Single(Key, Single),
+}
+
+/// An operation that does not travel with its neighbours.
+enum Single {
+    GetAt(Level),
+    Delete,
+    Swap(Option<Version>, Option<Value>, PutOptions),
 }
 
 impl BatchOperation {
@@ -154,22 +166,24 @@ impl BatchOperation {
                 only(level.is_none(), "only a get has a level")?;
                 Ok(match expected {
                     None => Step::Put(key, value, options),
-                    Some(expected) => Step::Swap(key, expected, Some(value), options),
+                    Some(expected) => Step::Single(key, Single::Swap(expected, Some(value), options)),
                 })
             }
             What::Get => {
                 only(value.is_none() && expected.is_none(), "a get has no value and no condition")?;
                 only(ttl.is_none(), "only a put has a time to live")?;
-                Ok(level.map_or_else(|| Step::Get(key.clone()), |level| Step::GetAt(key.clone(), level)))
+                Ok(match level {
+                    None => Step::Get(key),
+                    Some(level) => Step::Single(key, Single::GetAt(level)),
+                })
             }
             What::Delete => {
                 only(value.is_none(), "a delete has no value")?;
                 only(ttl.is_none(), "only a put has a time to live")?;
                 only(level.is_none(), "only a get has a level")?;
-                Ok(match expected {
-                    None => Step::Delete(key),
-                    Some(expected) => Step::Swap(key, expected, None, options),
-                })
+                let single =
+                    expected.map_or(Single::Delete, |expected| Single::Swap(expected, None, options));
+                Ok(Step::Single(key, single))
             }
         }
     }
@@ -178,7 +192,9 @@ impl BatchOperation {
 /// Carries out several operations
 ///
 /// A list of operations; the answer is a list of the same length. Each has the status that a single request would have
-/// (204 stored or removed, 200 found, 404, 412, ...). They take effect in their order; the batch is no transaction.
+/// (204 stored or removed, 200 found, 404, 412, ...). They take effect in their order; the batch is no transaction. The
+/// values of an answer have at most about 8 MiB (413 for a get that comes later), and all of it takes at most 30 s (503 for
+/// an operation that was not begun then, 504 for a write that was cut off).
 #[utoipa::path(
     post, path = "/v1/batch", tag = "keys",
     request_body(content = Vec<BatchOperation>, description = "at most 10000 operations in 8 MiB",
@@ -201,7 +217,8 @@ pub(crate) async fn batch(State(front): State<Shared>, request: Request) -> Resu
     if operations.len() > OPERATIONS_MAX {
         return Err(Problem::new(Code::TooLarge, format!("a batch has at most {OPERATIONS_MAX} operations")));
     }
-    Ok(json(&Box::pin(carry_out(&front, &serving.client, operations)).await))
+    let work = Work::new(&front, &serving.client, operations.len());
+    Ok(json(&Box::pin(work.carry_out(operations)).await))
 }
 
 /// Neighbours of one kind, which have no key twice.
@@ -228,71 +245,129 @@ impl Run {
             _ => true,
         }
     }
+}
 
-    async fn end(&mut self, client: &Client, answers: &mut Vec<BatchAnswer>) {
-        let Run { puts, options, gets, .. } = std::mem::take(self);
+/// A batch that is being carried out.
+struct Work<'a> {
+    front: &'a Front,
+    client: &'a Client,
+    answers: Vec<BatchAnswer>,
+    run: Run,
+    /// Bytes of values that still fit the answer.
+    room: usize,
+    deadline: Instant,
+}
+
+impl<'a> Work<'a> {
+    fn new(front: &'a Front, client: &'a Client, count: usize) -> Work<'a> {
+        let answers = Vec::with_capacity(count);
+        let deadline = Instant::now() + WITHIN;
+        Work { front, client, answers, run: Run::default(), room: ANSWER_BYTES_MAX, deadline }
+    }
+
+    async fn carry_out(mut self, operations: Vec<BatchOperation>) -> Vec<BatchAnswer> {
+        for operation in operations {
+            let step = operation.understand(self.client);
+            if self.run.ends_before(step.as_ref().ok()) {
+                self.end_run().await;
+            }
+            match step {
+                Err(problem) => self.answers.push(problem.into()),
+                Ok(Step::Put(key, value, options)) => {
+                    self.run.keys.insert(key.clone());
+                    self.run.options = options;
+                    self.run.puts.push((key, value));
+                }
+                Ok(Step::Get(key)) => self.run.gets.push(key),
+                Ok(Step::Single(key, single)) => {
+                    let answer = self.single(&key, single).await;
+                    self.answers.push(answer.unwrap_or_else(BatchAnswer::from));
+                }
+            }
+        }
+        self.end_run().await;
+        self.answers
+    }
+
+    async fn end_run(&mut self) {
+        let Run { puts, options, gets, .. } = std::mem::take(&mut self.run);
         if !puts.is_empty() {
-            let keys: Vec<Key> = puts.iter().map(|(key, _)| key.clone()).collect();
-            let outcomes = Box::pin(client.put_many_with(puts, options)).await;
-            let outcomes = keys.iter().zip(outcomes);
-            answers.extend(outcomes.map(|(key, outcome)| match outcome {
-                Ok(outcome) => BatchAnswer::of_outcome(key, outcome),
-                Err(failure) => Problem::from(failure).into(),
-            }));
+            let count = puts.len();
+            let outcomes = self.in_time(Code::UnknownOutcome, self.client.put_many_with(puts, options)).await;
+            match outcomes {
+                Ok(outcomes) => {
+                    self.answers.extend(outcomes.into_iter().map(|outcome| match outcome {
+                        Ok(outcome) => BatchAnswer::of_outcome(None, outcome),
+                        Err(failure) => Problem::from(failure).into(),
+                    }));
+                }
+                Err(problem) => self.answers.extend((0..count).map(|_| problem.clone().into())),
+            }
         }
         if !gets.is_empty() {
-            let records = Box::pin(client.get_many(gets.clone())).await;
-            answers.extend(gets.iter().zip(records).map(|(key, record)| match record {
-                Ok(record) => BatchAnswer::of_record(key, record),
-                Err(failure) => Problem::from(failure).into(),
-            }));
+            let records =
+                self.in_time(Code::Unavailable, self.client.get_many_up_to(gets.clone(), self.room)).await;
+            let records = match records {
+                Ok(records) => records,
+                Err(problem) => {
+                    self.answers.extend(gets.iter().map(|_| problem.clone().into()));
+                    return;
+                }
+            };
+            for (key, record) in gets.iter().zip(records) {
+                let answer = match record {
+                    None => no_room().into(),
+                    Some(Ok(record)) => self.take(key, record),
+                    Some(Err(failure)) => Problem::from(failure).into(),
+                };
+                self.answers.push(answer);
+            }
         }
+    }
+
+    /// An operation that travels alone.
+    async fn single(&mut self, key: &Key, single: Single) -> Result<BatchAnswer, Problem> {
+        let (front, client, key_too) = (self.front, self.client, key.clone());
+        match single {
+            Single::GetAt(_) if self.room == 0 => Err(no_room()),
+            Single::GetAt(level) => {
+                let record = fetch(front, client, key_too, Some(level));
+                let record = self.in_time(Code::Unavailable, record).await??;
+                Ok(self.take(key, record))
+            }
+            Single::Delete => {
+                let answer = self.in_time(Code::UnknownOutcome, client.delete(key_too)).await??;
+                Ok(BatchAnswer::of_outcome(Some(key), front.arrived(answer)))
+            }
+            Single::Swap(expected, value, options) => {
+                let deletes = value.is_none().then_some(key);
+                let swap = client.compare_and_swap_with(key_too, expected, value, options);
+                let answer = self.in_time(Code::UnknownOutcome, swap).await??;
+                Ok(BatchAnswer::of_outcome(deletes, front.arrived(answer)))
+            }
+        }
+    }
+
+    /// The answer to a get, which takes its room.
+    fn take(&mut self, key: &Key, record: Option<Record>) -> BatchAnswer {
+        self.room = self.room.saturating_sub(record.as_ref().map_or(0, |record| record.value.len()));
+        BatchAnswer::of_record(key, record)
+    }
+
+    /// What comes before the time is over; what is cut off then has this code.
+    async fn in_time<T>(&self, cut_off: Code, work: impl Future<Output = T>) -> Result<T, Problem> {
+        if Instant::now() >= self.deadline {
+            let message = format!("not begun: a batch has {WITHIN:?}");
+            return Err(Problem::new(Code::Unavailable, message));
+        }
+        let done = Box::pin(timeout_at(self.deadline, work)).await;
+        done.map_err(|_| Problem::new(cut_off, format!("cut off: a batch has {WITHIN:?}")))
     }
 }
 
-async fn carry_out(front: &Front, client: &Client, operations: Vec<BatchOperation>) -> Vec<BatchAnswer> {
-    let mut answers = Vec::with_capacity(operations.len());
-    let mut run = Run::default();
-    for operation in operations {
-        let step = operation.understand(client);
-        if run.ends_before(step.as_ref().ok()) {
-            run.end(client, &mut answers).await;
-        }
-        let single: Result<BatchAnswer, Problem> = match step {
-            Err(problem) => Err(problem),
-            Ok(Step::Put(key, value, options)) => {
-                run.keys.insert(key.clone());
-                run.options = options;
-                run.puts.push((key, value));
-                continue;
-            }
-            Ok(Step::Get(key)) => {
-                run.gets.push(key);
-                continue;
-            }
-            Ok(Step::GetAt(key, level)) => {
-                let record = fetch(front, client, key.clone(), Some(level)).await;
-                record.map(|record| BatchAnswer::of_record(&key, record))
-            }
-            Ok(Step::Delete(key)) => {
-                let answer = Box::pin(client.delete(key.clone())).await;
-                answer
-                    .map_err(Problem::from)
-                    .map(|answer| BatchAnswer::of_outcome(&key, front.arrived(answer)))
-            }
-            Ok(Step::Swap(key, expected, value, options)) => {
-                let removes = value.is_none();
-                let answer =
-                    Box::pin(client.compare_and_swap_with(key.clone(), expected, value, options)).await;
-                match answer.map(|answer| front.arrived(answer)) {
-                    Ok(Outcome::Written(_)) if removes => Err(odd()),
-                    Ok(outcome) => Ok(BatchAnswer::of_outcome(&key, outcome)),
-                    Err(failure) => Err(Failure::into(failure)),
-                }
-            }
-        };
-        answers.push(single.unwrap_or_else(BatchAnswer::from));
-    }
-    run.end(client, &mut answers).await;
-    answers
+fn no_room() -> Problem {
+    let message = format!(
+        "the values of an answer have at most {ANSWER_BYTES_MAX} bytes: ask for this one in another request"
+    );
+    Problem::new(Code::TooLarge, message)
 }

@@ -9,23 +9,22 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, BodyDataStream, Bytes};
+use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, header::CONTENT_TYPE};
 use axum::response::Response;
 use chordata_client::{Failure, PutOptions};
 use chordata_protocol::key::VALUE_BYTES_MAX;
 use chordata_protocol::{Key, Outcome, Ttl, Value};
-use futures::StreamExt;
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::answer::{of_kind, written};
 use super::bytes::{join, key};
 use super::front::{Serving, Shared};
 use super::problem::{Code, Problem};
-use super::request::Parameters;
+use super::request::{self, Parameters};
 
 /// Lines and bytes of one batch.
 const LINES_PER_BATCH: usize = 1000;
@@ -36,8 +35,6 @@ const BATCHES_AT_ONCE: usize = 4;
 const LINE_BYTES_MAX: usize = VALUE_BYTES_MAX * 2 + 64 * 1024;
 /// What was gathered leaves when nothing more comes for so long.
 const LINGER: Duration = Duration::from_millis(100);
-/// How long the next piece of the body may take.
-const PIECE_WITHIN: Duration = Duration::from_secs(60);
 
 /// A line: a put.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -85,26 +82,36 @@ pub(crate) struct BulkAnswer {
 
 /// Stores many values
 ///
-/// The body is lines of JSON, a put each: `{"key": "a", "value": "1"}` or with `key_base64`, `value_base64`, `key_id`.
+/// The body is lines of JSON, a put each: `{"key": "a", "value": "1"}` or with `key_base64`, `value_base64`, `key_id`. If
+/// the first one is no put, nothing is read further (400); any later one is judged by itself.
 /// Answers come while the lines are read: a line for each put that failed (with `each=true` for every put), now and then
 /// how many are done, and at the end a line with `"end": true`. Of one key the last line counts. Memory stays bounded,
 /// however long the body is.
 #[utoipa::path(
     post, path = "/v1/bulk", tag = "keys",
-    params(("each" = Option<bool>, Query, description = "a line for every put [default: only for those that failed]")),
+    params(("each" = Option<String>, Query, pattern = "^(true|false)?$",
+        description = "true, or nothing behind the name: a line for every put [default: only for those that failed]")),
     request_body(content = Option<BulkLine>, content_type = "application/x-ndjson"),
     responses(
         (status = 200, description = "Lines of JSON", body = BulkAnswer, content_type = "application/x-ndjson"),
-        (status = 400, description = "There is no such parameter", body = Problem),
+        (status = 400, description = "There is no such parameter, or the first line is no put", body = Problem),
+        (status = 408, description = "No line came in time", body = Problem),
+        (status = 413, description = "The first line is too long", body = Problem),
         (status = 503, description = "Not possible at the moment", body = Problem),
     ),
 )]
 pub(crate) async fn bulk(State(front): State<Shared>, request: Request) -> Result<Response, Problem> {
     let each = Parameters::read(request.uri(), &["each"])?.flag("each")?;
     let serving = front.serving()?;
+    let mut lines = Lines::new(request.into_body());
+    // What does not begin with a put is not meant for this: later there is no status to say so with.
+    if let Err(problem) = Box::pin(lines.begin()).await {
+        request::drain(lines.body).await;
+        return Err(problem);
+    }
     let work = Work {
         serving,
-        lines: Lines::new(request.into_body()),
+        lines,
         filling: Batch::default(),
         on_their_way: VecDeque::new(),
         keys: HashSet::new(),
@@ -117,28 +124,37 @@ pub(crate) async fn bulk(State(front): State<Shared>, request: Request) -> Resul
         let text = Box::pin(work.next()).await?;
         Some((Ok::<_, io::Error>(text), work))
     });
-    let mut response = Response::new(Body::from_stream(answers));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
-    Ok(response)
+    Ok(of_kind("application/x-ndjson", Body::from_stream(answers)))
 }
 
 /// The lines of a body.
 struct Lines {
-    body: BodyDataStream,
+    body: Body,
     read: Vec<u8>,
     /// Up to here of what is read there is no end of a line.
     looked: usize,
     number: u64,
     ended: bool,
+    /// The first line, once it was looked at.
+    first: Option<(u64, Vec<u8>)>,
 }
 
 impl Lines {
     fn new(body: Body) -> Lines {
-        Lines { body: body.into_data_stream(), read: Vec::new(), looked: 0, number: 0, ended: false }
+        Lines { body, read: Vec::new(), looked: 0, number: 0, ended: false, first: None }
+    }
+
+    /// Looks whether the first line is a put.
+    async fn begin(&mut self) -> Result<(), Problem> {
+        self.first = self.next().await?;
+        self.first.iter().try_for_each(|(_, line)| put_in(line).map(drop))
     }
 
     /// The next line that is not empty, with its number; none: that was all.
     async fn next(&mut self) -> Result<Option<(u64, Vec<u8>)>, Problem> {
+        if let Some(first) = self.first.take() {
+            return Ok(Some(first));
+        }
         loop {
             if let Some(at) = self.read[self.looked..].iter().position(|byte| *byte == b'\n') {
                 let rest = self.read.split_off(self.looked + at + 1);
@@ -163,16 +179,17 @@ impl Lines {
                 self.number += 1;
                 return Ok((!line.trim_ascii().is_empty()).then_some((self.number, line)));
             }
-            match tokio::time::timeout(PIECE_WITHIN, self.body.next()).await {
-                Ok(Some(Ok(piece))) => self.read.extend_from_slice(&piece),
-                Ok(Some(Err(error))) => return Err(Problem::bad(format!("the body breaks off: {error}"))),
-                Ok(None) => self.ended = true,
-                Err(_) => {
-                    return Err(Problem::new(Code::Timeout, format!("nothing came within {PIECE_WITHIN:?}")));
-                }
+            match request::piece(&mut self.body).await? {
+                Some(piece) => self.read.extend_from_slice(&piece),
+                None => self.ended = true,
             }
         }
     }
+}
+
+/// What a line says.
+fn put_in(line: &[u8]) -> Result<BulkLine, Problem> {
+    serde_json::from_slice(line).map_err(|error| Problem::bad(format!("no put: {error}")))
 }
 
 /// Puts that travel together.
@@ -255,8 +272,7 @@ impl Work {
     }
 
     fn understand(&self, line: &[u8]) -> Result<(Key, Value, PutOptions), Problem> {
-        let line: BulkLine =
-            serde_json::from_slice(line).map_err(|error| Problem::bad(format!("no put: {error}")))?;
+        let line = put_in(line)?;
         let space = self.serving.client.space();
         let key = key(line.key, line.key_base64, line.key_id, space)?;
         key.check(space)?;
@@ -294,18 +310,15 @@ impl Work {
             self.keys.remove(&key);
         }
         for (number, outcome) in lines.into_iter().zip(outcomes) {
-            match outcome {
-                Ok(Outcome::Written(version)) => {
+            match outcome.map_err(Problem::from).and_then(written) {
+                Ok(version) => {
                     self.stored += 1;
                     if self.each {
                         let version = Some(version.to_string());
                         append(text, &BulkAnswer { line: Some(number), version, ..BulkAnswer::default() });
                     }
                 }
-                Ok(Outcome::Deleted(_) | Outcome::Conflict(_)) => {
-                    self.fail(number, super::classic::odd(), text);
-                }
-                Err(failure) => self.fail(number, failure.into(), text),
+                Err(problem) => self.fail(number, problem, text),
             }
         }
         let (stored, failed) = (Some(self.stored), Some(self.failed));

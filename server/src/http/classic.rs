@@ -4,18 +4,19 @@ use std::io;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, Uri, header::CONTENT_TYPE};
+use axum::http::Uri;
 use axum::response::Response;
 use chordata_client::listing::{Listed, Place, Wanted};
-use chordata_protocol::{Address, Key, Outcome, Value, Version};
+use chordata_protocol::{Address, Key, Value, Version};
 use futures::stream;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use utoipa::ToSchema;
 
+use super::answer::{deleted, json, of_kind, written};
 use super::bytes::{spell, split};
 use super::front::{Front, Serving, Shared, has_segments};
-use super::problem::{Code, Problem, json};
+use super::problem::Problem;
 use super::request::{self, Parameters, segment};
 use chordata_rpc::standby::JoinWish;
 
@@ -88,15 +89,7 @@ async fn insert_value(front: &Front, uri: &Uri) -> Result<Response, Problem> {
     let (key, value) = (request::key(uri, 1)?, Value::from(request::decode(segment(uri, 2))?));
     let serving = front.serving()?;
     let answer = Box::pin(serving.client.put(key, value)).await?;
-    match front.arrived(answer) {
-        Outcome::Written(version) => Ok(done("stored".to_owned(), Some(version))),
-        Outcome::Deleted(_) | Outcome::Conflict(_) => Err(odd()),
-    }
-}
-
-/// Something that a node of ours never answers.
-pub(crate) fn odd() -> Problem {
-    Problem::new(Code::UnknownOutcome, "the node answered something else than was asked")
+    Ok(done("stored".to_owned(), Some(written(front.arrived(answer))?)))
 }
 
 /// The value of a key, or all pairs
@@ -186,9 +179,7 @@ async fn everything(serving: Arc<Serving>) -> Result<Response, Problem> {
         }
         Ok(Some((axum::body::Bytes::from(text), pouring)))
     });
-    let mut response = Response::new(Body::from_stream(pieces));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Ok(response)
+    Ok(of_kind("application/json", Body::from_stream(pieces)))
 }
 
 impl Pouring {
@@ -234,11 +225,7 @@ pub(crate) async fn delete(State(front): State<Shared>, uri: Uri) -> Result<Resp
     let key = request::key(&uri, 1)?;
     let serving = front.serving()?;
     let answer = Box::pin(serving.client.delete(key.clone())).await?;
-    match front.arrived(answer) {
-        Outcome::Deleted(Some(version)) => Ok(done("deleted".to_owned(), Some(version))),
-        Outcome::Deleted(None) => Err(Problem::missing(&key)),
-        Outcome::Written(_) | Outcome::Conflict(_) => Err(odd()),
-    }
+    Ok(done("deleted".to_owned(), Some(deleted(&key, front.arrived(answer))?)))
 }
 
 /// A node's place in the ring.

@@ -2,21 +2,25 @@
 //! `/docs`. The page is part of this program and loads nothing from elsewhere.
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::State;
-use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use axum::http::header::CONTENT_SECURITY_POLICY;
 use axum::http::{HeaderValue, Uri};
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::{get, post};
+use serde_json::Value;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::answer::of_kind;
 use super::front::Shared;
 use super::problem::{Code, Problem};
-use super::{batch, bulk, classic, events, guard, health, kv, listing, nodes};
+use super::{batch, bulk, classic, conditions, events, files, guard, health, kv, listing, nodes};
+
+/// Headers whose form is [`conditions::PATTERN`].
+const CONDITIONS: [&str; 2] = ["If-Match", "If-None-Match"];
 
 #[derive(OpenApi)]
 #[openapi(
@@ -28,6 +32,7 @@ use super::{batch, bulk, classic, events, guard, health, kv, listing, nodes};
     ),
     tags(
         (name = "keys", description = "Keys and values"),
+        (name = "files", description = "Files of any size"),
         (name = "ring", description = "The ring and its nodes"),
         (name = "watching", description = "For whoever watches over it"),
         (name = "classic", description = "Key and value in the path, JSON back"),
@@ -43,6 +48,7 @@ pub(crate) fn routes() -> (Router<Shared>, utoipa::openapi::OpenApi) {
     document.components.get_or_insert_default().add_security_scheme("token", bearer);
     OpenApiRouter::with_openapi(document)
         .routes(routes!(kv::get, kv::head, kv::put, kv::delete))
+        .routes(routes!(files::read::get, files::read::head, files::store::put, files::delete))
         .routes(routes!(listing::list))
         .routes(routes!(batch::batch))
         .routes(routes!(bulk::bulk))
@@ -70,15 +76,39 @@ pub(crate) fn text(document: &utoipa::openapi::OpenApi) -> Result<String, serde_
     let mut json = serde_json::to_value(document)?;
     let operations = json["paths"].as_object_mut().into_iter().flat_map(|paths| paths.values_mut());
     let operations = operations.filter_map(|path| path.as_object_mut()).flat_map(|path| path.values_mut());
-    let parameters =
-        operations.filter_map(|operation| operation.get_mut("parameters")?.as_array_mut()).flatten();
-    for kind in parameters.filter_map(|parameter| parameter.get_mut("schema")?.get_mut("type")) {
-        // A parameter may be left away. It is never null: there is no such thing in a header or a path.
-        if let Some(one) = kind.as_array().and_then(|kinds| kinds.iter().find(|kind| *kind != "null")) {
-            *kind = one.clone();
+    for operation in operations {
+        let parameters = operation.get_mut("parameters").and_then(|all| all.as_array_mut());
+        for parameter in parameters.into_iter().flatten() {
+            let is_condition = parameter["name"].as_str().is_some_and(|name| CONDITIONS.contains(&name));
+            let Some(schema) = parameter.get_mut("schema") else { continue };
+            never_null(schema);
+            if is_condition {
+                schema["pattern"] = conditions::PATTERN.into();
+            }
         }
+        let bodies = operation.pointer_mut("/requestBody/content").and_then(|kinds| kinds.as_object_mut());
+        bodies
+            .into_iter()
+            .flat_map(|kinds| kinds.values_mut())
+            .for_each(|kind| never_null(&mut kind["schema"]));
     }
     serde_json::to_string(&json)
+}
+
+/// Parameters and bodies may be left away; they are never null: there is no such thing in a header or a path, and a body
+/// of `null` is none.
+fn never_null(schema: &mut Value) {
+    let is_null = |kind: &Value| *kind == "null" || kind.get("type").is_some_and(|kind| *kind == "null");
+    if let Some(kinds) = schema.get("type").and_then(Value::as_array)
+        && let Some(one) = kinds.iter().find(|kind| !is_null(kind)).cloned()
+    {
+        schema["type"] = one;
+    }
+    if let Some(kinds) = schema.get("oneOf").and_then(Value::as_array)
+        && let Some(one) = kinds.iter().find(|kind| !is_null(kind)).cloned()
+    {
+        *schema = one;
+    }
 }
 
 /// Adds what has no description, and what every request passes.
@@ -106,21 +136,43 @@ async fn no_method(uri: Uri) -> Problem {
 }
 
 async fn document(State(front): State<Shared>) -> Response {
-    let mut response = Response::new(Body::from(front.document.clone()));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
+    of_kind("application/json", front.document.clone())
 }
 
 async fn page() -> Response {
-    let mut response = Response::new(Body::from(include_str!("docs.html")));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-    headers.insert(
-        CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static(
-            "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
-             base-uri 'none'; frame-ancestors 'none'",
-        ),
+    let mut response = of_kind("text/html; charset=utf-8", include_str!("docs.html"));
+    let policy = HeaderValue::from_static(
+        "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
+         base-uri 'none'; frame-ancestors 'none'",
     );
+    response.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_says_what_is_taken() {
+        let json: Value = serde_json::from_str(&text(&routes().1).unwrap()).unwrap();
+        let put = &json["paths"]["/v1/kv/{key}"]["put"];
+        let parameters = put["parameters"].as_array().unwrap();
+        for name in CONDITIONS {
+            let condition = parameters.iter().find(|parameter| parameter["name"] == name).unwrap();
+            assert_eq!(condition["schema"]["type"], "string");
+            assert_eq!(condition["schema"]["pattern"], conditions::PATTERN);
+            assert_eq!(condition["schema"].get("minLength"), None, "an empty list is a list");
+        }
+        for (path, method, kind) in [
+            ("/v1/kv/{key}", "put", "application/octet-stream"),
+            ("/v1/files/{name}", "put", "application/octet-stream"),
+            ("/v1/bulk", "post", "application/x-ndjson"),
+        ] {
+            let body = &json["paths"][path][method]["requestBody"];
+            assert_ne!(body["required"], true, "{path}: nothing is a body, too");
+            let schema = &body["content"][kind]["schema"];
+            assert!(schema["$ref"].is_string(), "{path}: {schema}");
+        }
+    }
 }

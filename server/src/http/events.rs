@@ -12,8 +12,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use axum::http::{HeaderValue, Uri};
+use axum::http::{HeaderValue, Uri, header::CACHE_CONTROL};
 use axum::response::Response;
 use chordata_protocol::ring::Change;
 use chordata_protocol::{Id, Peer};
@@ -24,6 +23,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
+use super::answer::of_kind;
 use super::front::Shared;
 use super::listen::stopped;
 use super::problem::{Code, Problem};
@@ -98,10 +98,8 @@ pub(crate) async fn events(State(front): State<Shared>, uri: Uri) -> Result<Resp
         let text = Box::pin(watched.next()).await?;
         Some((Ok::<_, Infallible>(text), watched))
     });
-    let mut response = Response::new(Body::from_stream(pieces));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let mut response = of_kind("text/event-stream", Body::from_stream(pieces));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
 }
 

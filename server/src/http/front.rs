@@ -6,12 +6,16 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use axum::body::Bytes;
 use axum::http::Uri;
 use chordata_client::{Client, Config, Failure};
+use chordata_files::{Cluster, Files, Settings};
 use chordata_rpc::service::{Answer, Chordata, Status};
 use chordata_rpc::{InProcess, PoolSettings};
 use parking_lot::RwLock;
 use tarpc::server::Serve;
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
 use tracing::warn;
 
 use super::metrics::Metrics;
@@ -20,10 +24,16 @@ use super::settings::Token;
 use crate::node::Node;
 use crate::standby::Seat;
 
+/// Bytes of chunks on their way at once of one file: many may be read and written at once.
+const WINDOW_BYTES: usize = 4 * 1024 * 1024;
+/// Contents of files that are being read or written at once.
+const TRANSFERS_MAX: usize = 64;
+
 /// A node and a client of its cluster.
 pub(crate) struct Serving {
     pub(crate) node: Node,
     pub(crate) client: Client,
+    pub(crate) files: Files,
 }
 
 impl Serving {
@@ -40,7 +50,9 @@ impl Serving {
             .extend(status.successors.iter().filter_map(|next| next.node()).map(|peer| peer.address.clone()));
         entries.dedup();
         let client = Client::over(pool, &status, entries, Config { home: Some(me), ..Config::default() })?;
-        Ok(Serving { node, client })
+        let settings = Settings { window_bytes: WINDOW_BYTES, ..Settings::default() };
+        let files = Files::with(Arc::new(Cluster::new(client.clone(), settings.patience)), settings);
+        Ok(Serving { node, client, files })
     }
 }
 
@@ -51,9 +63,13 @@ pub(crate) struct Front {
     pub(crate) metrics: Metrics,
     pub(crate) token: Option<Token>,
     /// The generated document, as JSON.
-    pub(crate) document: String,
+    pub(crate) document: Bytes,
     /// Ends when the server stops: for answers that would go on for ever.
     pub(crate) stopping: tokio::sync::watch::Receiver<bool>,
+    /// Room for contents of files.
+    pub(crate) transfers: Arc<Semaphore>,
+    /// What is brought to its end also when whoever asked for it has gone.
+    pub(crate) tasks: TaskTracker,
 }
 
 /// As handlers get it.
@@ -64,10 +80,19 @@ impl Front {
         seat: Seat,
         metrics: Metrics,
         token: Option<Token>,
-        document: String,
+        document: Bytes,
         stopping: tokio::sync::watch::Receiver<bool>,
     ) -> Front {
-        Front { seat, serving: RwLock::new(None), metrics, token, document, stopping }
+        Front {
+            seat,
+            serving: RwLock::new(None),
+            metrics,
+            token,
+            document,
+            stopping,
+            transfers: Arc::new(Semaphore::new(TRANSFERS_MAX)),
+            tasks: TaskTracker::new(),
+        }
     }
 
     /// Takes over whichever node is in the ring, until nobody runs nodes any more.
@@ -114,19 +139,19 @@ pub(crate) fn has_segments(uri: &Uri, count: usize) -> bool {
 }
 
 /// Counts a request while it is being carried out.
-pub(crate) struct InFlight<'a>(pub(crate) &'a Metrics);
+pub(crate) struct InFlight(Shared);
 
-impl<'a> InFlight<'a> {
+impl InFlight {
     /// One more; none: there are too many.
-    pub(crate) fn begin(metrics: &'a Metrics, max: u64) -> Option<InFlight<'a>> {
-        let before = metrics.in_flight.fetch_add(1, Ordering::Relaxed);
-        let guard = InFlight(metrics);
+    pub(crate) fn begin(front: &Shared, max: u64) -> Option<InFlight> {
+        let before = front.metrics.in_flight.fetch_add(1, Ordering::Relaxed);
+        let guard = InFlight(front.clone());
         (before < max).then_some(guard)
     }
 }
 
-impl Drop for InFlight<'_> {
+impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.0.metrics.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -4,14 +4,18 @@
 //! by asking for `127.0.0.1` (then the browser says which page asks: `Origin`) nor through a name of their own that leads
 //! here (then the `Host` is that name).
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use axum::http::{HeaderMap, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use hyper::body::{Frame, SizeHint};
 
 use super::front::{Front, InFlight, Shared};
 use super::problem::{Code, Problem};
@@ -28,8 +32,8 @@ pub(crate) async fn pass(State(front): State<Shared>, request: Request, next: Ne
     let method = request.method().clone();
     let response = match admit(&front, request.uri(), request.headers()) {
         Err(problem) => problem.into_response(),
-        Ok(()) => match InFlight::begin(&front.metrics, IN_FLIGHT_MAX) {
-            Some(_counted) => next.run(request).await,
+        Ok(()) => match InFlight::begin(&front, IN_FLIGHT_MAX) {
+            Some(counted) => until_its_end(next.run(request).await, counted),
             None => Problem::new(Code::Overloaded, "too many requests are being carried out at once")
                 .into_response(),
         },
@@ -37,6 +41,41 @@ pub(crate) async fn pass(State(front): State<Shared>, request: Request, next: Ne
     let route = route.as_ref().map(MatchedPath::as_str);
     front.metrics.count(route, &method, response.status(), began.elapsed());
     response
+}
+
+/// An answer that is made while it is sent counts as being carried out until its end, or until nobody wants it any more.
+fn until_its_end(response: Response, counted: InFlight) -> Response {
+    if response.body().size_hint().exact().is_some() {
+        // All of it is there.
+        return response;
+    }
+    response.map(|body| Body::new(Streamed { body, _counted: counted }))
+}
+
+/// A body that counts as a request.
+struct Streamed {
+    body: Body,
+    _counted: InFlight,
+}
+
+impl HttpBody for Streamed {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 fn admit(front: &Arc<Front>, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {

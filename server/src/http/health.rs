@@ -1,14 +1,13 @@
 //! Whether the process runs, whether it can serve, and its metrics: for whoever watches over it.
 
-use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderValue, header::CONTENT_TYPE};
 use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::answer::{json, of_kind};
 use super::front::Shared;
-use super::problem::{Problem, json};
+use super::problem::Problem;
 
 /// It is well.
 #[derive(Serialize, ToSchema)]
@@ -62,8 +61,5 @@ pub(crate) async fn readyz(State(front): State<Shared>) -> Result<Response, Prob
 )]
 pub(crate) async fn metrics(State(front): State<Shared>) -> Response {
     let status = front.status();
-    let mut response = Response::new(Body::from(front.metrics.text(status.as_ref())));
-    let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-    response.headers_mut().insert(CONTENT_TYPE, kind);
-    response
+    of_kind("text/plain; version=0.0.4; charset=utf-8", front.metrics.text(status.as_ref()))
 }

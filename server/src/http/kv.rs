@@ -1,16 +1,15 @@
 //! `/v1/kv/{key}`: single keys, with plain bytes as bodies and versions as entity tags.
 
-use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::header::{CONTENT_TYPE, ETAG};
+use axum::http::header::ETAG;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use chordata_client::{Client, PutOptions};
 use chordata_protocol::key::VALUE_BYTES_MAX;
 use chordata_protocol::{Consistency, Key, Outcome, Record, Value};
 use chordata_rpc::service::Level;
 
-use super::classic::odd;
+use super::answer::{deleted, of_kind, written};
 use super::conditions::{Conditions, etag};
 use super::front::{Front, Serving, Shared};
 use super::problem::{Code, Problem};
@@ -32,10 +31,8 @@ const RACES_MAX: u32 = 100;
             description = "linearizable (the default; not in eventual mode): what was written last; \
             any: what any replica has, perhaps older, also when no majority is there"),
         ("acks" = Option<u8>, Query, minimum = 0, maximum = 255, description = "eventual mode: replicas that must answer"),
-        ("If-Match" = Option<String>, Header, description = "412 unless the key has one of these versions", min_length = 1,
-            pattern = r#"^(\*|"\d{1,9}\.\d{1,9}"(, ?"\d{1,9}\.\d{1,9}")*)$"#),
-        ("If-None-Match" = Option<String>, Header, description = "304 if the key has one of these versions", min_length = 1,
-            pattern = r#"^(\*|"\d{1,9}\.\d{1,9}"(, ?"\d{1,9}\.\d{1,9}")*)$"#),
+        ("If-Match" = Option<String>, Header, description = "412 unless the key has one of these versions"),
+        ("If-None-Match" = Option<String>, Header, description = "304 if the key has one of these versions"),
     ),
     responses(
         (status = 200, description = "The value", content_type = "application/octet-stream", body = Bytes,
@@ -71,10 +68,8 @@ pub(crate) struct Bytes(Vec<u8>);
         ("key" = String, Path, description = "1 to 4096 bytes, percent-encoded", min_length = 1),
         ("level" = Option<String>, Query, pattern = "^(linearizable|any)$", description = "as of GET"),
         ("acks" = Option<u8>, Query, minimum = 0, maximum = 255, description = "as of GET"),
-        ("If-Match" = Option<String>, Header, description = "as of GET", min_length = 1,
-            pattern = r#"^(\*|"\d{1,9}\.\d{1,9}"(, ?"\d{1,9}\.\d{1,9}")*)$"#),
-        ("If-None-Match" = Option<String>, Header, description = "as of GET", min_length = 1,
-            pattern = r#"^(\*|"\d{1,9}\.\d{1,9}"(, ?"\d{1,9}\.\d{1,9}")*)$"#),
+        ("If-Match" = Option<String>, Header, description = "as of GET"),
+        ("If-None-Match" = Option<String>, Header, description = "as of GET"),
     ),
     responses(
         (status = 200, description = "It is there", headers(("ETag" = String, description = "the version"))),
@@ -111,13 +106,9 @@ async fn read(front: &Front, uri: &Uri, headers: &HeaderMap) -> Result<Response,
     let remaining = remaining(&record);
     let Record { version, value, .. } = record;
     let mut response = if conditions.is_new(current) {
-        let mut response = Response::new(Body::from(value.into_bytes()));
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-        response
+        of_kind("application/octet-stream", value.into_bytes())
     } else {
-        let mut response = Response::new(Body::empty());
-        *response.status_mut() = StatusCode::NOT_MODIFIED;
-        response
+        StatusCode::NOT_MODIFIED.into_response()
     };
     response.headers_mut().insert(ETAG, etag(version));
     if let Some(remaining) = remaining {
@@ -169,12 +160,10 @@ fn acknowledged(serving: &Serving, parameters: &Parameters) -> Result<Option<Cli
         ("ttl" = Option<String>, Query, pattern = r"^[1-9]\d{0,3}(ms|s|m|h|d)$",
             description = "for how long, as in 500ms, 30s, 5m, 2h or 7d [default: for ever]"),
         ("acks" = Option<u8>, Query, minimum = 0, maximum = 255, description = "eventual mode: replicas that must have it stored"),
-        ("If-Match" = Option<String>, Header, description = "only over one of these versions", min_length = 1,
-            pattern = r#"^(\*|"\d{1,9}\.\d{1,9}"(, ?"\d{1,9}\.\d{1,9}")*)$"#),
-        ("If-None-Match" = Option<String>, Header, description = "only over none of these versions", min_length = 1,
-            pattern = r#"^(\*|"\d{1,9}\.\d{1,9}"(, ?"\d{1,9}\.\d{1,9}")*)$"#),
+        ("If-Match" = Option<String>, Header, description = "only over one of these versions"),
+        ("If-None-Match" = Option<String>, Header, description = "only over none of these versions"),
     ),
-    request_body(content = Bytes, content_type = "application/octet-stream", description = "at most 1 MiB"),
+    request_body(content = Option<Bytes>, content_type = "application/octet-stream", description = "at most 1 MiB"),
     responses(
         (status = 204, description = "It is stored", headers(("ETag" = String, description = "its version"))),
         (status = 400, description = "The request is not possible", body = Problem),
@@ -201,15 +190,9 @@ pub(crate) async fn put(State(front): State<Shared>, request: Request) -> Result
     } else {
         Box::pin(swap(&front, client, &key, &conditions, Some((value, options)))).await?
     };
-    match outcome {
-        Outcome::Written(version) => {
-            let mut response = no_content();
-            response.headers_mut().insert(ETAG, etag(version));
-            Ok(response)
-        }
-        Outcome::Conflict(found) => Err(Problem::conflict(found)),
-        Outcome::Deleted(_) => Err(odd()),
-    }
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    response.headers_mut().insert(ETAG, etag(written(outcome)?));
+    Ok(response)
 }
 
 /// Removes a key
@@ -220,10 +203,8 @@ pub(crate) async fn put(State(front): State<Shared>, request: Request) -> Result
     params(
         ("key" = String, Path, description = "1 to 4096 bytes, percent-encoded", min_length = 1),
         ("acks" = Option<u8>, Query, minimum = 0, maximum = 255, description = "eventual mode: replicas that must have it stored"),
-        ("If-Match" = Option<String>, Header, description = "only if it has one of these versions", min_length = 1,
-            pattern = r#"^(\*|"\d{1,9}\.\d{1,9}"(, ?"\d{1,9}\.\d{1,9}")*)$"#),
-        ("If-None-Match" = Option<String>, Header, description = "only if it has none of these versions", min_length = 1,
-            pattern = r#"^(\*|"\d{1,9}\.\d{1,9}"(, ?"\d{1,9}\.\d{1,9}")*)$"#),
+        ("If-Match" = Option<String>, Header, description = "only if it has one of these versions"),
+        ("If-None-Match" = Option<String>, Header, description = "only if it has none of these versions"),
     ),
     responses(
         (status = 204, description = "It is gone"),
@@ -251,18 +232,8 @@ pub(crate) async fn delete(
     } else {
         Box::pin(swap(&front, client, &key, &conditions, None)).await?
     };
-    match outcome {
-        Outcome::Deleted(Some(_)) => Ok(no_content()),
-        Outcome::Deleted(None) => Err(Problem::missing(&key)),
-        Outcome::Conflict(found) => Err(Problem::conflict(found)),
-        Outcome::Written(_) => Err(odd()),
-    }
-}
-
-fn no_content() -> Response {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    response
+    deleted(&key, outcome)?;
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 /// Writes (none: removes) only over what the conditions allow.

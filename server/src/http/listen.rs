@@ -1,6 +1,7 @@
 //! Sockets: accepts connections and has hyper speak HTTP/1.1 on them, within limits.
 //!
 //! - A request's head must come within [`HEAD_WITHIN`]; a connection that is idle for so long is closed, too.
+//! - A connection whose other end takes nothing of an answer for [`STUCK_WITHIN`] is closed.
 //! - There are only so many connections at once; one more is told so and closed.
 //! - Small answers leave at once (no Nagle).
 //! - When it is told to stop, nothing is accepted any more, requests that are being carried out are answered for up to
@@ -24,11 +25,14 @@ use tracing::{debug, warn};
 
 use super::front::Shared;
 use super::settings::HttpListen;
+use super::stuck::Moving;
 
 /// How long a request's head may take, and how long a connection may be idle.
 const HEAD_WITHIN: Duration = Duration::from_secs(30);
+/// How long the other end may take nothing of what is sent to it.
+const STUCK_WITHIN: Duration = Duration::from_secs(30);
 /// How long requests may take to end once the server stops.
-const FAREWELL: Duration = Duration::from_secs(3);
+pub(crate) const FAREWELL: Duration = Duration::from_secs(3);
 /// First and longest wait after a failure to accept.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 /// What a connection hears that is one too many.
@@ -126,7 +130,8 @@ async fn converse(stream: TcpStream, router: Router, front: Shared, mut stop: wa
     front.metrics.connections.fetch_add(1, Ordering::Relaxed);
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);
-    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let stream = TokioIo::new(Moving::new(stream, STUCK_WITHIN));
+    let connection = builder.serve_connection(stream, TowerToHyperService::new(router));
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

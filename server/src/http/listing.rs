@@ -9,9 +9,10 @@ use chordata_client::listing::{Place, Wanted};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::answer::json;
 use super::bytes::{seal, spell, split, unseal};
 use super::front::Shared;
-use super::problem::{Problem, json};
+use super::problem::Problem;
 use super::request::Parameters;
 
 /// Keys of a page, unless it is said, and at most.
@@ -65,7 +66,8 @@ pub(crate) struct KeyPage {
         ("prefix" = Option<String>, Query, description = "only keys that begin with these bytes"),
         ("limit" = Option<u32>, Query, description = "keys of a page [default: 100]", minimum = 1, maximum = 1000),
         ("cursor" = Option<String>, Query, description = "where to go on, from the page before", pattern = "^AA$"),
-        ("values" = Option<bool>, Query, description = "values too [default: false]"),
+        ("values" = Option<String>, Query, pattern = "^(true|false)?$",
+            description = "true, or nothing behind the name: values too [default: false]"),
     ),
     responses(
         (status = 200, description = "A page", body = KeyPage),

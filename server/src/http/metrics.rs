@@ -17,8 +17,8 @@ const BUCKETS: [u64; 15] = [
     10_000_000,
 ];
 const METHODS: [Method; 5] = [Method::GET, Method::HEAD, Method::PUT, Method::POST, Method::DELETE];
-const STATUSES: [u16; 18] =
-    [200, 204, 206, 304, 400, 401, 403, 404, 405, 408, 409, 412, 413, 416, 500, 501, 503, 504];
+const STATUSES: [u16; 19] =
+    [200, 201, 204, 206, 304, 400, 401, 403, 404, 405, 408, 409, 412, 413, 416, 500, 501, 503, 504];
 /// What is counted for requests to no route of ours.
 const OTHER: &str = "other";
 

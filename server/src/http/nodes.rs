@@ -9,8 +9,9 @@ use chordata_rpc::within;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::answer::json;
 use super::front::Shared;
-use super::problem::{Problem, json};
+use super::problem::Problem;
 use super::request::{self, Parameters};
 
 /// How long a lookup may take.

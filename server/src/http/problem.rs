@@ -1,7 +1,6 @@
 //! What went wrong, as HTTP says it: a status, and JSON with a code for programs and a sentence for people.
 
-use axum::body::Body;
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use chordata_client::Failure;
@@ -9,6 +8,8 @@ use chordata_protocol::{BadInput, Key, Version};
 use chordata_rpc::service::Error;
 use serde::Serialize;
 use utoipa::ToSchema;
+
+use super::answer::json;
 
 /// What went wrong with a request.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
@@ -33,7 +34,7 @@ pub(crate) enum Code {
     Unauthorized,
     /// Pages of other sites may not ask this server through somebody's browser.
     Forbidden,
-    /// There is no such key.
+    /// There is no such key, or no such file.
     NotFound,
     /// There is no such route.
     NoSuchRoute,
@@ -43,7 +44,7 @@ pub(crate) enum Code {
     Timeout,
     /// The node cannot do that as things are. Nothing was changed.
     Refused,
-    /// The key has another version than the request allows. Nothing was changed.
+    /// The key has another version, or the file another content, than the request allows. Nothing was changed.
     PreconditionFailed,
     /// Send less at once. Nothing was changed.
     TooLarge,
@@ -59,6 +60,10 @@ pub(crate) enum Code {
     UnknownOutcome,
     /// It is done, but fewer copies than wanted are known to be stored.
     FewerCopies,
+    /// The file has no such bytes: ask for others.
+    NoSuchRange,
+    /// Restore it from elsewhere: part of the file is lost or wrong, and no replica has it right.
+    Damaged,
 }
 
 impl Code {
@@ -76,6 +81,8 @@ impl Code {
             Code::NotSupported => StatusCode::NOT_IMPLEMENTED,
             Code::Unavailable | Code::Overloaded | Code::NotInRing => StatusCode::SERVICE_UNAVAILABLE,
             Code::UnknownOutcome | Code::FewerCopies => StatusCode::GATEWAY_TIMEOUT,
+            Code::NoSuchRange => StatusCode::RANGE_NOT_SATISFIABLE,
+            Code::Damaged => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 }
@@ -169,12 +176,4 @@ impl IntoResponse for Problem {
         }
         response
     }
-}
-
-/// A JSON answer.
-pub(crate) fn json<T: Serialize>(value: &T) -> Response {
-    let text = serde_json::to_vec(value).expect("what is answered has only keys that are text");
-    let mut response = Response::new(Body::from(text));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
 }

@@ -13,6 +13,8 @@ use super::problem::{Code, Problem};
 
 /// How long a body may take to come.
 const BODY_WITHIN: Duration = Duration::from_secs(30);
+/// How long the next piece of a body may take that is read while it comes.
+const PIECE_WITHIN: Duration = Duration::from_secs(60);
 /// What is read of a body that is too long, so that the other end has sent it and reads the answer.
 const REST_MAX: usize = 8 * 1024 * 1024;
 const REST_WITHIN: Duration = Duration::from_secs(3);
@@ -177,8 +179,29 @@ pub(crate) async fn body(
     }
 }
 
+/// The next piece of a body that is read while it comes; none: that was all.
+///
+/// # Errors
+/// When it does not come in time, or the body breaks off.
+pub(crate) async fn piece(body: &mut Body) -> Result<Option<Bytes>, Problem> {
+    loop {
+        match tokio::time::timeout(PIECE_WITHIN, body.frame()).await {
+            Ok(Some(Ok(frame))) => {
+                if let Ok(data) = frame.into_data() {
+                    return Ok(Some(data));
+                }
+            }
+            Ok(Some(Err(error))) => return Err(Problem::bad(format!("the body breaks off: {error}"))),
+            Ok(None) => return Ok(None),
+            Err(_) => {
+                return Err(Problem::new(Code::Timeout, format!("nothing came within {PIECE_WITHIN:?}")));
+            }
+        }
+    }
+}
+
 /// Reads on for a while: an answer that comes while the other end still sends may get lost.
-async fn drain(mut body: Body) {
+pub(crate) async fn drain(mut body: Body) {
     let rest = async {
         let mut read = 0;
         while let Some(Ok(frame)) = body.frame().await {

@@ -52,6 +52,13 @@ async fn every_line_is_a_put_and_of_one_key_the_last_counts() {
         let stored: Vec<u64> = answers.iter().filter(|answer| answer["version"].is_string()).map(line).collect();
         assert_eq!(stored, [1, 5]);
         assert_eq!(answers.last(), Some(&json!({"stored": 2, "failed": 3, "end": true})));
+
+        for wrong in ["nonsense", "\n[]\n{\"key\":\"n\",\"value\":\"1\"}", "null", "{\"kye\":\"n\"}"] {
+            let refused = web.send("POST", "/v1/bulk", &[], wrong).await;
+            assert_eq!((refused.status.as_u16(), refused.code().as_str()), (400, "bad_request"), "{wrong}");
+        }
+        assert_eq!(web.get("/v1/kv/n").await.status, 404, "nothing was read further");
+        assert_eq!(lines(&web.send("POST", "/v1/bulk", &[], "").await.body).len(), 1, "nothing is a body");
     })
     .await;
 }

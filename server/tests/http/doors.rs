@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::SINGLE;
 use crate::support::process::{Process, refused, refused_at};
 use crate::support::ring::Server;
-use crate::support::{free_port, within};
+use crate::support::{eventually, free_port, within};
 use crate::web::Web;
 
 const ALONE: [&str; 4] = ["--port", "0", "--consistency", "single"];
@@ -169,6 +169,30 @@ fn one_connection_too_many_is_told_so() {
     );
     let body: serde_json::Value = serde_json::from_str(body).unwrap();
     assert_eq!(body["code"], "overloaded");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_made_while_it_is_sent_counts_until_its_end() {
+    within(90, async {
+        let server = Server::start(None, &SINGLE);
+        let web = Web::new(server.http.as_ref().unwrap());
+        let in_flight = async || {
+            let text = String::from_utf8(web.get("/metrics").await.body.to_vec()).unwrap();
+            let line = text.lines().find_map(|line| line.strip_prefix("chordata_http_in_flight "));
+            line.unwrap().parse::<u64>().unwrap()
+        };
+        assert_eq!(in_flight().await, 1, "the question itself");
+        let mut events = web.open("GET", "/v1/events").await;
+        http_body_util::BodyExt::frame(events.body_mut()).await.unwrap().unwrap();
+        assert_eq!(in_flight().await, 2);
+        drop(events);
+        eventually("nobody listens any more", Duration::from_secs(40), async || {
+            let count = in_flight().await;
+            if count == 1 { Ok(()) } else { Err(count.to_string()) }
+        })
+        .await;
+    })
+    .await;
 }
 
 /// A request that is being carried out is answered when the server stops.

@@ -49,6 +49,17 @@ async fn eventual_mode_has_acks_and_refuses_what_needs_an_order() {
         let batch = json!([{"op": "put", "key": "k", "value": "x", "if_absent": true}]).to_string();
         assert_eq!(web.send("POST", "/v1/batch", &[], batch).await.json()[0]["status"], 501);
         assert_eq!(web.get("/v1/kv").await.json()["keys"].as_array().unwrap().len(), 1);
+        assert_eq!(web.put("/v1/files/f", "1").await.status, 201);
+        assert_eq!(web.put("/v1/files/f", "2").await.status, 204);
+        let found = web.get("/v1/files/f").await;
+        assert_eq!((found.status.as_u16(), &found.body[..]), (200, &b"2"[..]));
+        let tag = found.header("etag").unwrap();
+        assert_eq!(web.send("GET", "/v1/files/f", &[("if-none-match", tag)], "").await.status, 304);
+        for method in ["PUT", "DELETE"] {
+            let refused = web.send(method, "/v1/files/f", &[("if-match", tag)], "x").await;
+            assert_eq!((refused.status.as_u16(), refused.code().as_str()), (501, "not_supported"));
+        }
+        assert_eq!(web.delete("/v1/files/f").await.status, 204);
         let metrics = web.get("/metrics").await;
         assert!(std::str::from_utf8(&metrics.body).unwrap().contains("\nchordata_hints 0\n"));
     })

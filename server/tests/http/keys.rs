@@ -3,7 +3,7 @@
 use chordata_protocol::Key;
 use serde_json::{Value as Json, json};
 
-use crate::support::ring::TestRing;
+use crate::support::ring::{Server, TestRing};
 use crate::support::{LOOK_EVERY, eventually, within};
 use crate::web::{Web, escape};
 use crate::{CHAINS, SINGLE, web};
@@ -77,6 +77,7 @@ async fn conditions_are_compare_and_swap() {
         assert_eq!(put(&[("if-none-match", &first)], "3").await.0, 204);
         assert_eq!(put(&[("if-match", "*")], "4").await.0, 204);
         assert_eq!(put(&[("if-match", "4.5")], "x").await.0, 400, "a tag has quotation marks");
+        assert_eq!(put(&[("if-match", "\"a, b\"")], "x").await.0, 412, "one tag of somebody else's");
         assert_eq!(web.get(path).await.body, "4");
 
         assert_eq!(web.send("DELETE", path, &[("if-match", &third)], "").await.status, 412);
@@ -236,6 +237,59 @@ async fn a_batch_is_carried_out_in_its_order_with_an_answer_each() {
         }
         let too_many = format!("[{}]", vec!["{\"op\":\"get\",\"key\":\"a\"}"; 10_001].join(","));
         assert_eq!(web.send("POST", "/v1/batch", &[], too_many).await.code(), "too_large");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_answer_to_a_batch_is_bounded() {
+    within(120, async {
+        let server = Server::start(None, &SINGLE);
+        let web = Web::new(server.http.as_ref().unwrap());
+        for number in 0..20 {
+            assert_eq!(web.put(&format!("/v1/kv/{number}"), vec![b'v'; 1024 * 1024]).await.status, 204);
+        }
+        let mut operations: Vec<Json> =
+            (0..20).map(|number| json!({"op": "get", "key": number.to_string()})).collect();
+        operations.push(json!({"op": "put", "key": "small", "value": "1"}));
+        operations.push(json!({"op": "get", "key": "small"}));
+        operations.push(json!({"op": "get", "key": "small", "level": "any"}));
+        let reply = web.send("POST", "/v1/batch", &[], Json::from(operations).to_string()).await;
+        assert_eq!(reply.status, 200);
+        assert!(reply.body.len() < 12 * 1024 * 1024, "{} bytes", reply.body.len());
+        let answers = reply.json();
+        let status = |place: usize| answers[place]["status"].as_u64().unwrap();
+        let read = (0..20).filter(|place| status(*place) == 200).count();
+        assert!((8..=10).contains(&read), "{read} of them");
+        for place in (0..20).chain([21, 22]).filter(|place| status(*place) != 200) {
+            assert_eq!((status(place), answers[place]["code"].as_str()), (413, Some("too_large")));
+        }
+        assert_eq!((status(20), status(21), status(22)), (204, 413, 413), "what needs no room is done");
+        let small = json!([{"op": "get", "key": "small"}]).to_string();
+        assert_eq!(web.send("POST", "/v1/batch", &[], small).await.json()[0]["value"], "1");
+    })
+    .await;
+}
+
+/// Without a majority each of these would be tried for ten seconds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_ends_in_time() {
+    within(180, async {
+        let mut ring = TestRing::start(3, &CHAINS).await;
+        let web = web(&ring, 0);
+        for server in &mut ring.servers[1..] {
+            tokio::task::block_in_place(|| server.process.kill());
+        }
+        let operations: Vec<Json> =
+            (0..100).map(|key| json!({"op": "delete", "key": key.to_string()})).collect();
+        let reply = web.send("POST", "/v1/batch", &[], Json::from(operations).to_string()).await;
+        assert_eq!(reply.status, 200);
+        let answers = reply.json().as_array().unwrap().clone();
+        assert_eq!(answers.len(), 100);
+        assert!(answers.iter().all(|answer| [503, 504].contains(&answer["status"].as_u64().unwrap())));
+        let last = answers.last().unwrap();
+        assert_eq!((last["status"].as_u64(), last["code"].as_str()), (Some(503), Some("unavailable")));
+        assert!(last["message"].as_str().unwrap().starts_with("not begun"), "{last}");
     })
     .await;
 }

@@ -6,6 +6,7 @@ mod bulk;
 mod classic;
 mod doors;
 mod eventual;
+mod files;
 mod keys;
 mod listing;
 mod looks;

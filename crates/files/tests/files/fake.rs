@@ -13,6 +13,7 @@ use chordata_protocol::{Address, Key, Value, Version};
 use futures::FutureExt;
 use futures::stream::{self, StreamExt};
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 /// Bytes of a chunk in these tests.
 pub(crate) const CHUNK: usize = 16;
@@ -40,11 +41,19 @@ pub(crate) struct Fake {
     swaps: bool,
     in_flight: Arc<AtomicUsize>,
     most: Arc<AtomicUsize>,
+    /// Are writes carried out, or do they wait?
+    open: Arc<watch::Sender<bool>>,
 }
 
 impl Fake {
     pub(crate) fn new() -> Fake {
-        Fake { inner: Arc::default(), swaps: true, in_flight: Arc::default(), most: Arc::default() }
+        Fake {
+            inner: Arc::default(),
+            swaps: true,
+            in_flight: Arc::default(),
+            most: Arc::default(),
+            open: Arc::new(watch::Sender::new(true)),
+        }
     }
 
     pub(crate) fn without_swaps() -> Fake {
@@ -106,6 +115,11 @@ impl Fake {
         self.inner.lock().writes_allowed = count;
     }
 
+    /// From now on writes wait at the nodes; or no longer.
+    pub(crate) fn hold_writes(&self, hold: bool) {
+        self.open.send_replace(!hold);
+    }
+
     /// The next swap says nothing; is it done?
     pub(crate) fn next_swap_is_unknown(&self, done: bool) {
         self.inner.lock().unknown = Some(done);
@@ -164,19 +178,24 @@ impl Store for Fake {
         async move {
             let now = mine.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
             mine.most.fetch_max(now, Ordering::Relaxed);
-            tokio::task::yield_now().await;
-            mine.in_flight.fetch_sub(1, Ordering::Relaxed);
-            {
-                let mut inner = mine.inner.lock();
-                inner.writes += 1;
-                match &mut inner.writes_allowed {
-                    Some(0) => return Err(unavailable()),
-                    Some(left) => *left -= 1,
-                    None => {}
+            // A node carries out what it has, also when whoever sent it does not wait for the answer any more.
+            let at_the_node = tokio::spawn(async move {
+                tokio::task::yield_now().await;
+                mine.open.subscribe().wait_for(|open| *open).await.unwrap();
+                mine.in_flight.fetch_sub(1, Ordering::Relaxed);
+                {
+                    let mut inner = mine.inner.lock();
+                    inner.writes += 1;
+                    match &mut inner.writes_allowed {
+                        Some(0) => return Err(unavailable()),
+                        Some(left) => *left -= 1,
+                        None => {}
+                    }
                 }
-            }
-            mine.set(&key, Some(value));
-            Ok(())
+                mine.set(&key, Some(value));
+                Ok(())
+            });
+            at_the_node.await.unwrap()
         }
         .boxed()
     }

@@ -39,6 +39,30 @@ async fn nothing_is_visible_before_the_end_and_the_old_file_stays_until_then() {
 }
 
 #[tokio::test]
+async fn nothing_is_left_of_an_upload_that_is_given_up_with_chunks_on_their_way() {
+    let fake = Fake::new();
+    let files = fake.files();
+    fake.hold_writes(true);
+    let mut upload = files.upload(&name("x"), PutOptions::default()).await.unwrap();
+    upload.push(&content(1, 3 * CHUNK)).await.unwrap();
+    let turns = async || {
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+    };
+    // They are at the nodes.
+    turns().await;
+    let given_up = tokio::spawn(upload.abort());
+    turns().await;
+    fake.hold_writes(false);
+    given_up.await.unwrap().unwrap();
+    // What nodes still had to do is done.
+    turns().await;
+    assert!(fake.writes() > 0, "there was something on its way");
+    assert_eq!(fake.keys(), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn of_puts_at_the_same_time_one_wins_and_nothing_is_left_of_the_others() {
     let fake = Fake::new();
     let files = fake.files();

@@ -19,11 +19,17 @@ pub(crate) struct RmArguments {
 #[derive(Debug, Serialize)]
 struct Removed {
     removed: Info,
+    /// Why its chunks are left.
+    leftovers: Option<String>,
 }
 
 impl Report for Removed {
     fn text(&self) -> String {
-        format!("removed {}: {}\n", self.removed.name, size(self.removed.size))
+        let mut text = format!("removed {}: {}\n", self.removed.name, size(self.removed.size));
+        if let Some(reason) = &self.leftovers {
+            text += &format!("not all of its chunks: {reason}. `chordata file tidy` does it\n");
+        }
+        text
     }
 }
 
@@ -34,7 +40,8 @@ impl RmArguments {
         let files = files_of(&connection);
         for name in &self.names {
             let removed = Box::pin(files.remove(name, Condition::None)).await?;
-            context.output.show(&Removed { removed });
+            let leftovers = removed.leftovers.map(|failure| failure.to_string());
+            context.output.show(&Removed { removed: removed.info, leftovers });
         }
         Ok(())
     }
