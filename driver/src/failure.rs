@@ -45,6 +45,19 @@ impl Failure {
         Failure::Input(miette::Report::msg(reason.to_string()))
     }
 
+    /// The same exit code with another sentence.
+    #[must_use]
+    fn saying(self, text: String) -> Failure {
+        match self {
+            Failure::Failed(_) => Failure::Failed(text),
+            Failure::NotFound(_) => Failure::NotFound(text),
+            Failure::Unreachable(_) => Failure::Unreachable(text),
+            Failure::Unknown(_) => Failure::Unknown(text),
+            Failure::Input(_) => Failure::input(text),
+            Failure::Told(_) | Failure::Said => self,
+        }
+    }
+
     /// The same with something more to know.
     #[must_use]
     pub(crate) fn with(self, more: &str) -> Failure {
@@ -110,8 +123,10 @@ impl From<FileFailure> for Failure {
             }
             FileFailure::NotFound(_) => Failure::NotFound(text),
             FileFailure::Cluster(failure) => failure.into(),
+            FileFailure::Untidy { failure, .. } => Failure::from(*failure).saying(text),
             FileFailure::Condition(_)
             | FileFailure::Superseded(_)
+            | FileFailure::Shared(_)
             | FileFailure::Changed(_)
             | FileFailure::Broken { .. }
             | FileFailure::SourceChanged(_)

@@ -5,9 +5,12 @@
 
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use chordata_client::Client;
+use chordata_client::look::View;
 use chordata_protocol::Address;
+use chordata_server::settings::{ConsistencySetting, DurabilitySetting};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -20,6 +23,44 @@ use crate::failure::{Failure, Outcome};
 const READY_WITHIN: Duration = Duration::from_secs(30);
 /// How long a server may take to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
+/// Between two looks at a ring that is not whole yet.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// How servers keep data.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Start {
+    /// Which guarantee.
+    pub(crate) consistency: ConsistencySetting,
+    /// Copies of each key.
+    pub(crate) replication: u8,
+    /// When a write is on disk.
+    pub(crate) durability: DurabilitySetting,
+}
+
+impl Start {
+    /// Is anything on disk?
+    pub(crate) fn keeps(&self) -> bool {
+        self.consistency != ConsistencySetting::Single && self.durability != DurabilitySetting::Memory
+    }
+
+    /// What a server on this port is told.
+    pub(crate) fn arguments(&self, servers: &Servers, port: u16) -> Vec<String> {
+        let mut words = vec!["--consistency".to_owned(), word(&self.consistency)];
+        if self.consistency != ConsistencySetting::Single {
+            words.extend(["--durability".to_owned(), word(&self.durability)]);
+            words.extend(["--replication".to_owned(), self.replication.to_string()]);
+        }
+        if self.keeps() {
+            words.extend(["--data".to_owned(), servers.data(port).display().to_string()]);
+        }
+        words
+    }
+}
+
+/// A choice as the command line writes it.
+pub(crate) fn word<T: clap::ValueEnum>(choice: &T) -> String {
+    choice.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}
 
 /// A running server.
 pub(crate) struct Server {
@@ -46,9 +87,31 @@ impl Servers {
         Ok(Servers { running: Vec::new(), directory, keep })
     }
 
-    /// One more.
-    pub(crate) fn push(&mut self, server: Server) {
-        self.running.push(server);
+    /// Starts so many servers, on the first of these ports that are free. Each is told what `arguments` says, and `started`
+    /// hears of it.
+    ///
+    /// # Errors
+    /// When one does not get into the ring, or there are not ports enough.
+    pub(crate) async fn start(
+        &mut self,
+        count: u16,
+        mut ports: impl Iterator<Item = Outcome<u16>>,
+        arguments: impl Fn(&Servers, u16) -> Vec<String>,
+        started: impl Fn(&Server),
+    ) -> Outcome {
+        while self.running.len() < usize::from(count) {
+            let port = ports.next().unwrap_or_else(|| Err(Failure::failed("no port is free")))?;
+            match Server::start(self, port, &arguments(self, port)).await {
+                Ok(server) => {
+                    started(&server);
+                    self.running.push(server);
+                }
+                // Somebody else was quicker.
+                Err(Failure::Failed(reason)) if reason.contains("in use") => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(())
     }
 
     /// Where a server that listens on this port keeps its data.
@@ -95,7 +158,7 @@ impl Server {
     ///
     /// # Errors
     /// When it does not get there: with the end of its log.
-    pub(crate) async fn start(servers: &Servers, port: u16, arguments: &[String]) -> Outcome<Server> {
+    async fn start(servers: &Servers, port: u16, arguments: &[String]) -> Outcome<Server> {
         let log = servers.directory.path().join(format!("{port}.log"));
         let errors = std::fs::File::create(&log)?;
         let mut command = Command::new(std::env::current_exe()?);
@@ -152,5 +215,27 @@ impl Server {
             // It may have ended by itself.
             let _ = kill(Pid::from_raw(pid), signal);
         }
+    }
+}
+
+/// Waits until all servers are one ring, in order, served and numbered.
+///
+/// # Errors
+/// When they are not in that time: what is missing.
+pub(crate) async fn wait_until_whole(client: &Client, count: usize, limit: Duration) -> Outcome<View> {
+    let deadline = Instant::now() + limit;
+    loop {
+        let view = client.view().await;
+        if view.is_whole() && view.members().len() == count {
+            return Ok(view);
+        }
+        if Instant::now() > deadline {
+            let problems = view.problems().join("\n  ");
+            return Err(Failure::failed(format!(
+                "the ring is not whole after {} s:\n  {problems}",
+                limit.as_secs()
+            )));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }

@@ -1,12 +1,14 @@
 //! What this node itself has of keys, whether or not it may serve them: for `lookup --replicas`, `audit`, and reads
-//! that take any replica.
+//! that take any replica. And what it has all of: for dumps.
 //!
-//! Everything here is answered from the node's own state at one moment, without a lease and without a call. So it shows
-//! what is wrong as well: a copy that lags, a record that is damaged, a key that should not be here.
+//! Everything here is answered from the node's own state at one moment, without a call. What it has of keys is told
+//! without a lease, too: so it shows what is wrong as well, such as a copy that lags, a record that is damaged, a key that
+//! should not be here. Records are given only of what the node has everything of, at a mark or now: the rest would pass for
+//! everything.
 
 use std::ops::ControlFlow;
 
-use chordata_protocol::{Key, Record};
+use chordata_protocol::{Key, Range, Record};
 use chordata_rpc::service::{
     CopiesOptions, CopiesPage, Error, Held, KeyCopy, RecordsOptions, RecordsPage, ValueHash,
 };
@@ -116,18 +118,37 @@ fn records(
 }
 
 impl Node {
-    /// Some of the records that this node has.
+    /// Some of the records of a range that this node has all of: at a mark, or now.
     pub(crate) fn records_page(&self, options: &RecordsOptions) -> Result<RecordsPage, Error> {
+        let Some(mark) = options.mark else {
+            let page = self.with_all_of(options.range, |engine| records(engine, self, options, None))?;
+            return page.map_err(|error| self.store_failed(&error));
+        };
         let page = self.with_chain(|chain, engine| {
-            let snapshot = options.mark.map(|mark| chain.marks.of(mark).ok_or_else(no_mark)).transpose()?;
-            Ok::<_, Error>(records(engine, self, options, snapshot.as_deref()))
+            let snapshot = chain.marks.of(mark).ok_or_else(no_mark)?;
+            Ok::<_, Error>(records(engine, self, options, Some(&snapshot)))
         });
-        let page = page.transpose()?;
-        if page.is_none() && options.mark.is_some() {
-            return Err(no_mark());
-        }
-        let page = page.unwrap_or_else(|| self.inspect(|_, engine| records(engine, self, options, None)));
-        page.map_err(|error| self.store_failed(&error))
+        page.ok_or_else(no_mark)??.map_err(|error| self.store_failed(&error))
+    }
+
+    /// Looks at the engine if this node has all that there is of a range, and may say so: it is the last serving replica;
+    /// in eventual mode, it has compared its copies with another replica's; else, it serves the range.
+    pub(crate) fn with_all_of<T>(
+        &self,
+        range: Range,
+        look: impl FnOnce(&dyn Engine) -> T,
+    ) -> Result<T, Error> {
+        let (space, now) = (self.space(), self.now());
+        let found = if self.has_chains() {
+            self.with_chain(|chain, engine| chain.is_tail_of(&range, space, now).then(|| look(engine)))
+        } else if self.is_eventual() {
+            self.with_eventual(|part, engine| part.has_all(range).then(|| look(engine)))
+        } else {
+            self.with_ring(|ring, engine| {
+                ring.serving().is_some_and(|serving| serving.covers(&range, space)).then(|| look(engine))
+            })
+        };
+        found.ok_or(Error::NotMember)?.ok_or_else(|| Error::NotOwner(Vec::new()))
     }
 
     /// What this node has of a key.

@@ -310,24 +310,24 @@ impl Chordata for Node {
 }
 
 impl Node {
-    /// Some of the keys that this node serves, as many as one look at the engine takes.
+    /// Some of the keys that this node serves, or of a range that it has all of; as many as one look at the engine takes.
     fn scan_on(&self, options: &ScanOptions) -> Result<Page, Error> {
-        if let Some(page) = self.chain_page(options) {
-            return page;
-        }
         let space = self.space();
         // In eventual mode what has ended is a tombstone.
         let ended_by = self.is_eventual().then(crate::wall::now);
-        let range_page = |engine: &dyn Engine, range| {
-            page(engine, range, options, options.after.clone(), space, ended_by).map(Some)
+        let page_of =
+            |engine: &dyn Engine, range| page(engine, range, options, options.after.clone(), space, ended_by);
+        let page = match options.range {
+            Some(wanted) => self.with_all_of(wanted, |engine| page_of(engine, wanted))?,
+            None => match self.chain_page(options) {
+                Some(page) => return page,
+                None => self.inspect(|ring, engine| match ring.serving() {
+                    Some(range) => page_of(engine, range),
+                    None => Ok(Page { entries: Vec::new(), more: false, after: None, range: None }),
+                }),
+            },
         };
-        let page = self.inspect(|ring, engine| match (ring.serving(), options.range) {
-            (serving, Some(wanted)) if !serving.is_some_and(|range| range.covers(&wanted, space)) => Ok(None),
-            (Some(_), Some(wanted)) => range_page(engine, wanted),
-            (Some(range), None) => range_page(engine, range),
-            (None, _) => Ok(Some(Page { entries: Vec::new(), more: false, after: None, range: None })),
-        });
-        page.map_err(|error| self.store_failed(&error))?.ok_or_else(|| Error::NotOwner(Vec::new()))
+        page.map_err(|error| self.store_failed(&error))
     }
 
     /// Leaves the ring: its neighbours take over what it owns.

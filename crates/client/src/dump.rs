@@ -3,16 +3,19 @@
 //! With chains each range is as it was at one place of its log: the head marks the log, every serving replica takes a
 //! snapshot there, and all snapshots of a mark are equal (decision 13). So a replica that dies is no reason to begin again:
 //! the next one goes on behind the same key. Ranges are marked one after another; two ranges are as they were at two
-//! moments. In eventual mode, and where there is one copy of each key, pages are as they were when they were read.
+//! moments. In eventual mode, and where there is one copy of each key, pages are read as a [listing](crate::listing) is:
+//! each is as it was when it was read, from a node that had all of it then.
 
 use std::time::Duration;
 
+use chordata_protocol::chain::Epoch;
 use chordata_protocol::{Address, Id, Key, Range, Record, Space};
 use chordata_rpc::service::{Error, MarkName, RecordsOptions};
-use chordata_rpc::within;
+use chordata_rpc::{ChordataStub, within};
 use tokio::time::Instant;
 
 use crate::audit::mark_name;
+use crate::listing::{Behind, Place};
 use crate::look::View;
 use crate::{Client, Failure};
 
@@ -25,78 +28,114 @@ const RANGE_WITHIN: Duration = Duration::from_secs(30);
 /// Pause before it is tried again.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// A part of the ring, and who has its records.
+/// Some records.
+type Records = Vec<(Key, Record)>;
+
+/// See the [module](self). [`Dump::next`] gives page after page.
+pub struct Dump {
+    client: Client,
+    way: Way,
+    ranges: usize,
+}
+
+/// How the ring is read.
+enum Way {
+    /// Page by page; where the next one begins, none: that was all.
+    Pages(Option<Place>),
+    /// Range by range, each at a mark.
+    Marks(Marks),
+}
+
+impl Client {
+    /// Reads everything.
+    pub fn dump(&self) -> Dump {
+        let has_chains = self.shared.writes.is_some();
+        let way = if has_chains { Way::Marks(Marks::default()) } else { Way::Pages(Some(Place::Start)) };
+        Dump { client: self.clone(), way, ranges: 0 }
+    }
+
+    /// Some of the records behind a place, as they are now.
+    async fn records_behind(&self, place: &Place) -> Result<Behind<Records>, Failure> {
+        let read = |stub: ChordataStub, range, after| {
+            let options = RecordsOptions { mark: None, range, after, limit: PAGE };
+            async move {
+                let page = stub.records(within(ANSWER_WITHIN), options).await?;
+                Ok(page.map(|page| {
+                    let last = page.records.last().map(|(key, _)| key.clone());
+                    (page.records, last.filter(|_| page.more))
+                }))
+            }
+        };
+        self.read_behind(place, RANGE_WITHIN, read).await
+    }
+}
+
+impl Dump {
+    /// The next records; none: that was all.
+    ///
+    /// # Errors
+    /// When a part of the ring cannot be read, for half a minute, or not any further as it was. What was given is not the
+    /// whole then.
+    pub async fn next(&mut self) -> Result<Option<Records>, Failure> {
+        let Dump { client, way, ranges } = self;
+        let place = match way {
+            Way::Marks(marks) => return marks.next(client, ranges).await,
+            Way::Pages(place) => place,
+        };
+        while let Some(begin) = place {
+            let Behind { found, next, ends_range, .. } = Box::pin(client.records_behind(begin)).await?;
+            *place = next;
+            *ranges += usize::from(ends_range);
+            if !found.is_empty() {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Parts of the ring that were read.
+    pub fn ranges(&self) -> usize {
+        self.ranges
+    }
+}
+
+/// A range of the chains, and who has its records.
 #[derive(Clone, Debug)]
 struct Part {
     range: Range,
     nodes: Vec<Address>,
-    /// With chains: its epoch.
-    epoch: Option<chordata_protocol::chain::Epoch>,
+    epoch: Epoch,
 }
 
 /// A part that is being read.
 struct Open {
     part: Part,
-    mark: Option<MarkName>,
+    mark: MarkName,
     after: Option<Key>,
 }
 
-/// See the [module](self). [`Dump::next`] gives page after page.
-pub struct Dump {
-    client: Client,
+/// A walk around the ring, from mark to mark.
+#[derive(Default)]
+struct Marks {
     /// Where it began; none: it has not.
     start: Option<Id>,
     /// Up to where everything was given.
     cursor: Id,
     open: Option<Open>,
     ended: bool,
-    ranges: usize,
     /// Since when the next part cannot be read.
     vain: Option<Instant>,
 }
 
-impl Client {
-    /// Reads everything.
-    pub fn dump(&self) -> Dump {
-        Dump {
-            client: self.clone(),
-            start: None,
-            cursor: Id::ZERO,
-            open: None,
-            ended: false,
-            ranges: 0,
-            vain: None,
-        }
-    }
-}
-
-/// The parts of the ring as this view has them.
+/// The ranges as this view has them.
 fn parts(view: &View) -> Vec<Part> {
-    let members = view.members();
-    if let Some(chains) = view.chains() {
-        let part =
-            |(epoch, active): (&chordata_protocol::chain::Epoch, &chordata_protocol::chain::view::Active)| {
-                Part {
-                    range: active.range,
-                    nodes: active
-                        .serving()
-                        .filter_map(|link| chains.peer(link.store))
-                        .map(|peer| peer.address.clone())
-                        .collect(),
-                    epoch: Some(*epoch),
-                }
-            };
-        return chains.ranges.iter().map(part).collect();
-    }
-    let copies = view.nodes.first().and_then(|status| status.settings.replication);
-    let copies = copies.map_or(1, |kept| kept.copies()).min(members.len());
-    let part = |owner: usize| {
-        let before = members[(owner + members.len() - 1) % members.len()].me.id;
-        let serving = members[owner].serving.unwrap_or(Range { low: before, high: members[owner].me.id });
-        let node = |step: usize| members[(owner + step) % members.len()].me.address.clone();
-        Part { range: serving, nodes: (0..copies).map(node).collect(), epoch: None }
+    let Some(chains) = view.chains() else { return Vec::new() };
+    let part = |(epoch, active): (&Epoch, &chordata_protocol::chain::view::Active)| {
+        let stores = active.serving().map(|link| link.store);
+        let nodes = stores.filter_map(|store| Some(chains.peer(store)?.address.clone())).collect();
+        Part { range: active.range, nodes, epoch: *epoch }
     };
-    (0..members.len()).map(part).collect()
+    chains.ranges.iter().map(part).collect()
 }
 
 /// How far an identifier is behind another, going up; the whole ring if they are the same.
@@ -117,35 +156,30 @@ fn part_behind(space: Space, parts: Vec<Part>, cursor: Id, start: Id) -> Option<
     Some(part)
 }
 
-impl Dump {
-    /// The next records; none: that was all.
-    ///
-    /// # Errors
-    /// When a part of the ring cannot be read, for half a minute, or not any further as it was. What was given is not the
-    /// whole then.
-    pub async fn next(&mut self) -> Result<Option<Vec<(Key, Record)>>, Failure> {
+impl Marks {
+    async fn next(&mut self, client: &Client, ranges: &mut usize) -> Result<Option<Records>, Failure> {
         loop {
             if self.ended {
                 return Ok(None);
             }
             let mut open = match self.open.take() {
                 Some(open) => open,
-                None => Box::pin(self.open_next()).await?,
+                None => Box::pin(self.open_next(client)).await?,
             };
-            let page = match self.page(&mut open).await {
+            let page = match open.page(client).await {
                 Ok(page) => page,
                 // Nothing of it was given yet: it may be begun again, as the cluster is now.
                 Err(_)
                     if open.after.is_none()
                         && self.vain.get_or_insert_with(Instant::now).elapsed() < RANGE_WITHIN =>
                 {
-                    self.close(&open).await;
+                    open.close(client).await;
                     tokio::time::sleep(PAUSE).await;
-                    self.open = Some(Box::pin(self.open_next()).await?);
+                    self.open = Some(Box::pin(self.open_next(client)).await?);
                     continue;
                 }
                 Err(failure) => {
-                    self.close(&open).await;
+                    open.close(client).await;
                     return Err(failure);
                 }
             };
@@ -154,8 +188,8 @@ impl Dump {
             if page.1 && open.after.is_some() {
                 self.open = Some(open);
             } else {
-                self.close(&open).await;
-                self.ranges += 1;
+                open.close(client).await;
+                *ranges += 1;
                 self.cursor = open.part.range.high;
                 self.ended = Some(self.cursor) == self.start;
             }
@@ -165,16 +199,11 @@ impl Dump {
         }
     }
 
-    /// Parts of the ring that were read.
-    pub fn ranges(&self) -> usize {
-        self.ranges
-    }
-
     /// Finds and marks the next part.
-    async fn open_next(&mut self) -> Result<Open, Failure> {
+    async fn open_next(&mut self, client: &Client) -> Result<Open, Failure> {
         let until = Instant::now() + RANGE_WITHIN;
         loop {
-            let failure = match self.try_open().await {
+            let failure = match self.try_open(client).await {
                 Ok(open) => return Ok(open),
                 Err(failure) => failure,
             };
@@ -185,57 +214,53 @@ impl Dump {
         }
     }
 
-    async fn try_open(&mut self) -> Result<Open, Failure> {
-        let view = self.client.view().await;
+    async fn try_open(&mut self, client: &Client) -> Result<Open, Failure> {
+        let view = client.view().await;
         let parts = parts(&view);
         let first = parts.first().map(|part| part.range.low);
         let nobody = || Failure::Unavailable("no node knows who has the next part of the ring".to_owned());
         let start = self.start.or(first).ok_or_else(nobody)?;
         let cursor = if self.start.is_some() { self.cursor } else { start };
-        let part = part_behind(self.client.space(), parts, cursor, start).ok_or_else(nobody)?;
+        let part = part_behind(client.space(), parts, cursor, start).ok_or_else(nobody)?;
         let head = part.nodes.first().ok_or_else(nobody)?;
-        let mark = match part.epoch {
-            None => None,
-            Some(epoch) => {
-                let mark = MarkName { epoch, name: mark_name()? };
-                let marked = self.client.pool().client(head).mark(within(ANSWER_WITHIN * 2), mark).await;
-                marked.map_err(|error| Failure::from_call(error).of_reading())??;
-                Some(mark)
-            }
-        };
+        let mark = MarkName { epoch: part.epoch, name: mark_name()? };
+        let marked = client.pool().client(head).mark(within(ANSWER_WITHIN * 2), mark).await;
+        marked.map_err(|error| Failure::from_call(error).of_reading())??;
         // Only now: before, the ring may look different the next time.
         (self.start, self.cursor) = (Some(start), cursor);
         Ok(Open { part, mark, after: None })
     }
+}
 
+impl Open {
     /// The next page, from the first node that has it. Are there more behind it?
-    async fn page(&self, open: &mut Open) -> Result<(Vec<(Key, Record)>, bool), Failure> {
+    async fn page(&mut self, client: &Client) -> Result<(Records, bool), Failure> {
         let mut last = Failure::NoNodes;
         for round in 0..3 {
             if round > 0 {
                 tokio::time::sleep(PAUSE).await;
             }
-            for _ in 0..open.part.nodes.len() {
-                let node = &open.part.nodes[0];
-                let (mark, range, after) = (open.mark, open.part.range, open.after.clone());
+            for _ in 0..self.part.nodes.len() {
+                let node = &self.part.nodes[0];
+                let (mark, range, after) = (Some(self.mark), self.part.range, self.after.clone());
                 let options = RecordsOptions { mark, range, after, limit: PAGE };
-                let answer = self.client.pool().client(node).records(within(ANSWER_WITHIN), options).await;
+                let answer = client.pool().client(node).records(within(ANSWER_WITHIN), options).await;
                 last = match answer.map_err(|error| Failure::from_call(error).of_reading()) {
                     Ok(Ok(page)) => return Ok((page.records, page.more)),
                     Ok(Err(error)) => failure_at(node, error),
                     Err(failure) => failure,
                 };
-                open.part.nodes.rotate_left(1);
+                self.part.nodes.rotate_left(1);
             }
         }
         Err(last)
     }
 
     /// Gives the snapshots back. Who does not hear of it lets them go by itself.
-    async fn close(&self, open: &Open) {
-        let Some(mark) = open.mark else { return };
-        futures::future::join_all(open.part.nodes.iter().map(|node| async move {
-            drop(self.client.pool().client(node).unmark(within(ANSWER_WITHIN), mark).await);
+    async fn close(&self, client: &Client) {
+        let mark = self.mark;
+        futures::future::join_all(self.part.nodes.iter().map(|node| async move {
+            drop(client.pool().client(node).unmark(within(ANSWER_WITHIN), mark).await);
         }))
         .await;
     }
@@ -257,7 +282,7 @@ mod tests {
     }
 
     fn part(low: u64, high: u64) -> Part {
-        Part { range: Range { low: id(low), high: id(high) }, nodes: Vec::new(), epoch: None }
+        Part { range: Range { low: id(low), high: id(high) }, nodes: Vec::new(), epoch: Epoch::default() }
     }
 
     #[test]

@@ -42,6 +42,11 @@ impl Spread {
         Spread { copies: copies.max(1), turn, home, state: Mutex::default() }
     }
 
+    /// Copies that a key has, where there are members enough.
+    pub(crate) fn copies(&self) -> usize {
+        self.copies
+    }
+
     /// Is it time to ask who is in the ring? Said to one of those who ask at the same time: the others use what is known.
     pub(crate) fn is_due(&self) -> bool {
         let mut state = self.state.lock();

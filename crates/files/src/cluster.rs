@@ -6,10 +6,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use chordata_client::listing::{Place, Wanted};
 use chordata_client::look::View;
 use chordata_client::{Client, Failure as ClientFailure};
 use chordata_protocol::{Address, Consistency, Id, Key, Outcome, Range, Value, Version};
-use chordata_rpc::service::{CopiesOptions, Held, Level, Options, ScanOptions, Status};
+use chordata_rpc::service::{CopiesOptions, Held, Level, Options, Status};
 use chordata_rpc::within;
 use futures::future::{FutureExt, join_all};
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -123,17 +124,6 @@ impl Cluster {
             }
         }
     }
-
-    /// The members, for lists of the whole cluster.
-    async fn members(&self) -> Result<Vec<Address>, Failure> {
-        let view = self.view(true).await;
-        let members: Vec<Address> = view.members().iter().map(|status| status.me.address.clone()).collect();
-        if members.is_empty() {
-            let reason = view.silent.first().map(|(_, failure)| failure.clone());
-            return Err(reason.unwrap_or(ClientFailure::NoNodes).of_reading().into());
-        }
-        Ok(members)
-    }
 }
 
 /// The nodes that should have copies of an identifier, those that have everything first.
@@ -218,31 +208,20 @@ impl Store for Cluster {
     }
 
     fn scan(&self, prefix: Vec<u8>, values: bool) -> Listing<(Key, Option<Value>)> {
-        let mine = self.clone();
-        let nodes = {
-            let mine = mine.clone();
-            async move { mine.members().await }
-        };
-        let keys_of = move |node: Address| {
-            let (client, prefix) = (mine.client.clone(), prefix.clone());
-            let pages = stream::try_unfold(Some(None), move |after: Option<Option<Key>>| {
-                let (client, node, prefix) = (client.clone(), node.clone(), prefix.clone());
-                async move {
-                    let Some(after) = after else { return Ok::<_, Failure>(None) };
-                    let options =
-                        ScanOptions { after, prefix, limit: PAGE, values, ..ScanOptions::default() };
-                    let page = client.scan(&node, options).await?;
-                    let next = page.after.filter(|_| page.more).map(Some);
-                    let keys = page.entries.into_iter().map(|(key, _, value)| Ok((key, value)));
-                    Ok(Some((stream::iter(keys), next)))
-                }
-            });
-            pages.try_flatten()
-        };
-        stream::once(nodes)
-            .map_ok(move |nodes| stream::iter(nodes).flat_map(keys_of.clone()))
-            .try_flatten()
-            .boxed()
+        let client = self.client.clone();
+        // Around the ring, not from node to node: who has what comes next is found anew for each page, so that nothing is
+        // left out while a node is new, dead or back again.
+        let pages = stream::try_unfold(Some(Place::Start), move |place| {
+            let (client, prefix) = (client.clone(), prefix.clone());
+            async move {
+                let Some(place) = place else { return Ok::<_, Failure>(None) };
+                let wanted = Wanted { prefix: &prefix, limit: PAGE, values };
+                let listed = Box::pin(client.list_page(&place, wanted)).await?;
+                let keys = listed.entries.into_iter().map(|(key, _, value)| Ok((key, value)));
+                Ok(Some((stream::iter(keys), listed.next)))
+            }
+        });
+        pages.try_flatten().boxed()
     }
 
     fn held_at(&self, place: Address) -> Listing<(Key, Copied)> {

@@ -24,6 +24,24 @@ pub enum Failure {
         "{0}: another put of this name was committed first (or this one was tidied away): nothing was changed"
     )]
     Superseded(FileName),
+    /// Put it again. Eventual mode: another client had taken part in this upload, and some of its chunks are not there any
+    /// more. Nothing was changed; what is left of it waits to be tidied away.
+    #[error(
+        "{0}: another put of the same source has ended this upload, and chunks of it are gone: nothing was changed. Put it \
+         again; `chordata file tidy` removes what is left of this one when it is a day old"
+    )]
+    Shared(FileName),
+    /// Do what the inner failure says, and tidy.
+    #[error(
+        "{what}: {failure}. Chunks that belong to no file any more may be left: `chordata file tidy` removes them (in \
+         eventual mode when they are a day old)"
+    )]
+    Untidy {
+        /// How far it came.
+        what: String,
+        /// Why not further.
+        failure: Box<Failure>,
+    },
     /// Begin again: the file was replaced or removed while it was read.
     #[error("{0} was replaced or removed while it was read")]
     Changed(FileName),
@@ -66,6 +84,17 @@ impl Failure {
     /// A local file could not be used.
     pub fn local(path: &Path, error: &io::Error) -> Failure {
         Failure::Local(format!("{}: {error}", path.display()))
+    }
+
+    /// A step that removes a file, or puts one in the place of another, failed. It may have been done all the same: then
+    /// what belonged to the one before is left.
+    pub(crate) fn untidy(self, what: impl FnOnce() -> String) -> Failure {
+        match self {
+            Failure::Cluster(failure) if !failure.is_certain() => {
+                Failure::Untidy { what: what(), failure: Box::new(failure.into()) }
+            }
+            other => other,
+        }
     }
 
     /// A task of ours ended without an answer.

@@ -7,7 +7,7 @@
 //! | `.chordata/file/NAME` | the [`Entry`](manifest::Entry): the file's manifest, if there is a file, and uploads under way |
 //! | `.chordata/chunk/NAME/UPLOAD.cINDEX.HASH` | a *chunk*: 1 MiB of the content, the last one less |
 //! | `.chordata/chunk/NAME/UPLOAD.pINDEX.HASH` | a *part* of the list of chunk hashes, where that is too long for the manifest |
-//! | `.chordata/upload/NAME` | eventual mode only: the upload that was begun last, so that it can be resumed |
+//! | `.chordata/upload/NAME` | eventual mode only: the upload that was begun last, so that it can be resumed, and by whom |
 //!
 //! The [manifest](manifest::Manifest) names the upload that the chunks belong to, the size, the BLAKE3 of the content
 //! and the BLAKE3 of each chunk (or of each part). An upload has a random name of its own, and a chunk's key has its hash:
@@ -36,9 +36,9 @@
 //! # Eventual mode
 //!
 //! It has no compare-and-swap: the commit is a plain write, and the last writer wins. Nothing is listed. Chunks of the file
-//! that the writer saw before go at once (it can never be written again); those of a writer who lost without having been
-//! seen stay until `tidy`. Tidy there goes by age alone, asks *all* replicas of an entry, and so an upload must be
-//! committed within [`UPLOAD_LIFE`]; it refuses to later.
+//! that the writer saw before go at once; those of a writer who lost without having been seen stay until `tidy`. Tidy there
+//! goes by age alone, asks *all* replicas of an entry, and so an upload must be committed within [`UPLOAD_LIFE`]; it refuses
+//! to later. What happens when an upload is resumed that somebody else is still at is in `claim.rs`.
 //!
 //! # Reading: [`Reader`]
 //!
@@ -52,13 +52,14 @@
 //! An upload on the list knows size, time and first chunk of its source. A put of the same source takes the upload over:
 //! it reads and hashes the source again, asks for each chunk whether a replica has it with that hash, and sends only what
 //! is missing. Should the first client still be alive, both store the same keys with the same contents, and the first
-//! commit counts for both. A download begins with the chunks of its temporary file that are as the manifest says.
+//! commit counts for both (in eventual mode the second one may fail with [`Failure::Shared`]). A download begins with the chunks of its temporary file that are as the manifest says.
 //!
 //! # Limits
 //!
 //! About 90 TiB a file (the manifest must fit a value). 32 bytes of the writer's memory for each chunk. Listing and tidying
 //! look at all keys of the cluster.
 
+mod claim;
 mod cluster;
 mod download;
 mod failure;

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::Files;
 use crate::failure::Failure;
 use crate::manifest::{Entry, Hash, Info};
-use crate::name::{FILE_PREFIX, FileName, Kind, PieceName};
+use crate::name::{FILE_PREFIX, FileName, Kind, PieceName, UploadId};
 use crate::read::Reader;
 use crate::store::{Copied, Store};
 
@@ -133,8 +133,13 @@ impl Files {
     /// When a node does not answer.
     pub async fn held_at(&self, node: &Address) -> Result<Vec<Held>, Failure> {
         // The files first: a chunk that is seen later and belongs to none of them is of an upload that began meanwhile.
-        let entries = self.entries("").await?;
-        let current = |name: &FileName| Some(entries.get(name)?.as_ref().ok()?.file.as_ref()?.upload);
+        let entries = self.entries("");
+        let named = entries.try_filter_map(|(name, entry)| {
+            let file = entry.ok().and_then(|entry| entry.file);
+            futures::future::ready(Ok(file.map(|file| (name, file.upload))))
+        });
+        let uploads: BTreeMap<FileName, UploadId> = named.try_collect().await?;
+        let current = |name: &FileName| uploads.get(name).copied();
         let mut held: BTreeMap<FileName, (Share, u64)> = BTreeMap::new();
         let mut copies = self.store.held_at(node.clone());
         while let Some((key, copy)) = copies.try_next().await? {

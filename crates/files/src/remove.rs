@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use chordata_client::Failure as ClientFailure;
+use chordata_protocol::Version;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use crate::Files;
@@ -31,34 +32,46 @@ impl Files {
     /// Removes a file: it is gone in one step, then its chunks go.
     ///
     /// # Errors
-    /// [`Failure::NotFound`], [`Failure::Condition`], and when the cluster fails.
+    /// [`Failure::NotFound`], [`Failure::Condition`]. [`Failure::Untidy`]: nobody knows whether the file is gone; if it is,
+    /// chunks may be left for [`Files::tidy`].
     pub async fn remove(&self, name: &FileName, condition: Condition) -> Result<Removed, Failure> {
         self.check_condition(condition)?;
-        let mut unknown = None;
+        // The file that a swap of unknown outcome removes, and why nobody knows.
+        let mut tried: Option<(Manifest, ClientFailure)> = None;
+        let unsure = |failure: Failure, tried: Option<&(Manifest, ClientFailure)>| {
+            let failure = tried.map_or(failure, |(_, unknown)| unknown.clone().into());
+            failure.untidy(|| format!("nobody knows whether {name} was removed"))
+        };
         for _ in 0..ATTEMPTS_MAX {
-            let (entry, version) = self.entry(name, Surety::Newest).await?;
+            let read = self.entry(name, Surety::Newest).await;
+            let (entry, version) = read.map_err(|failure| unsure(failure, tried.as_ref()))?;
+            let now = entry.file.as_ref().map(|file| file.upload);
+            if let Some((file, _)) = tried.as_ref().filter(|(file, _)| now != Some(file.upload)) {
+                // It is gone: by that swap, or because another took its place meanwhile.
+                let cleared = self.clear(name, Some(file), BTreeSet::new(), file.upload).await;
+                return Ok(removed(name, file, cleared));
+            }
             let Some(file) = entry.file else { return Err(Failure::NotFound(name.clone())) };
             condition.check(name, Some(&file))?;
-            let gone = if self.store.swaps() {
-                // Uploads that are under way stay on the list.
-                let rest = Entry::new(None, entry.uploads);
-                let rest = if rest.uploads.is_empty() { None } else { Some(rest.to_value()?) };
-                self.store.swap(name.entry_key(), version, rest).await?
-            } else {
-                self.store.remove(name.entry_key()).await?;
-                Swap::Done
-            };
-            match gone {
+            if !self.store.swaps() {
+                let gone = self.store.remove(name.entry_key()).await;
+                gone.map_err(|failure| unsure(failure, None))?;
+                return Ok(removed(name, &file, self.clear_unless_back(name, &file, version).await));
+            }
+            // Uploads that are under way stay on the list.
+            let rest = Entry::new(None, entry.uploads);
+            let rest = if rest.uploads.is_empty() { None } else { Some(rest.to_value()?) };
+            let swapped = self.store.swap(name.entry_key(), version, rest).await;
+            match swapped.map_err(|failure| unsure(failure, tried.as_ref()))? {
                 Swap::Done => {
-                    let leftovers = self.clear(name, Some(&file), BTreeSet::new(), file.upload).await.err();
-                    return Ok(Removed { info: file.info(name), leftovers });
+                    let cleared = self.clear(name, Some(&file), BTreeSet::new(), file.upload).await;
+                    return Ok(removed(name, &file, cleared));
                 }
                 Swap::Conflict => {}
-                Swap::Unknown(failure) => unknown = Some(failure),
+                Swap::Unknown(failure) => tried = Some((file, failure)),
             }
         }
-        let busy = || ClientFailure::Unavailable("others keep changing the entry of the file".to_owned());
-        Err(unknown.unwrap_or_else(busy).into())
+        Err(unsure(busy().into(), tried.as_ref()))
     }
 
     /// Removes the pieces of a file that was replaced or removed, and those of uploads that were taken off the list but for
@@ -80,6 +93,21 @@ impl Files {
             }
         }
         if dropped.is_empty() { Ok(()) } else { self.sweep(name, &dropped).await }
+    }
+
+    /// Eventual mode: the same for a file that had this version and was replaced or removed, unless another client that went
+    /// on with the same upload has put it there once more. (A replica that has not heard of the removal is no sign of that.)
+    pub(crate) async fn clear_unless_back(
+        &self,
+        name: &FileName,
+        file: &Manifest,
+        seen: Option<Version>,
+    ) -> Result<(), Failure> {
+        let (now, version) = self.entry(name, Surety::Newest).await?;
+        if version > seen && now.file.is_some_and(|now| now.upload == file.upload) {
+            return Ok(());
+        }
+        self.clear(name, Some(file), BTreeSet::new(), file.upload).await
     }
 
     /// The pieces of a file.
@@ -133,7 +161,16 @@ impl Files {
                 Swap::Unknown(failure) => unknown = Some(failure),
             }
         }
-        let busy = || ClientFailure::Unavailable("others keep changing the entry of the file".to_owned());
         Err(unknown.unwrap_or_else(busy).into())
     }
+}
+
+/// A file that is gone, and whether its chunks are.
+fn removed(name: &FileName, file: &Manifest, cleared: Result<(), Failure>) -> Removed {
+    Removed { info: file.info(name), leftovers: cleared.err() }
+}
+
+/// Others were faster, again and again.
+pub(crate) fn busy() -> ClientFailure {
+    ClientFailure::Unavailable("others keep changing the entry of the file: try again".to_owned())
 }

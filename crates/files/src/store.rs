@@ -85,7 +85,7 @@ pub trait Store: Send + Sync {
     /// The same without the value.
     fn look_at(&self, place: Address, key: Key) -> Doing<Copied>;
 
-    /// Keys that begin so, of the whole cluster, in no order; each once, unless the cluster changes meanwhile.
+    /// Keys that begin so, of the whole cluster, in no order; those that are there all the time once each.
     fn scan(&self, prefix: Vec<u8>, values: bool) -> Listing<(Key, Option<Value>)>;
 
     /// All that one node has, copies for others too.

@@ -62,11 +62,12 @@ impl Files {
     /// With `dry_run` nothing is removed.
     ///
     /// # Errors
-    /// When a node does not answer.
+    /// When nobody has all of some part of the ring.
     pub async fn tidy(&self, age: Duration, dry_run: bool) -> Result<Tidied, Failure> {
         let mut work = Work { files: self, age, dry_run, found: Found::new(), unjudged: BTreeMap::new() };
         // Uploads that have stored nothing yet, too.
-        for (name, entry) in self.entries("").await? {
+        let mut entries = self.entries("");
+        while let Some((name, entry)) = entries.try_next().await? {
             let uploads = entry.map(|entry| entry.uploads).unwrap_or_default();
             let old: BTreeSet<UploadId> = uploads.iter().map(|pending| pending.upload).collect();
             work.drop_old(&name, &old).await?;

@@ -13,6 +13,7 @@ use crate::manifest::{
     chunks_max, listed,
 };
 use crate::name::{FileName, Kind, PieceName, UploadId, now_ms};
+use crate::remove::busy;
 use crate::store::{Surety, Swap};
 use crate::{Files, Progress, Step, UPLOAD_LIFE};
 
@@ -95,20 +96,22 @@ pub struct Put {
 /// A file that is being written. If it is dropped, nothing is visible of it, and what it has stored waits to be resumed or
 /// tidied away.
 pub struct Upload {
-    files: Files,
-    name: FileName,
-    id: UploadId,
-    options: PutOptions,
+    pub(crate) files: Files,
+    pub(crate) name: FileName,
+    pub(crate) id: UploadId,
+    /// This client's own: what it had begun with before it took another upload over.
+    pub(crate) own: UploadId,
+    pub(crate) options: PutOptions,
     /// Is it on the list?
     listed: bool,
     /// Is it perhaps, after a step of unknown outcome?
     perhaps_listed: bool,
     /// Were some of its chunks perhaps stored before?
-    resumed: bool,
+    pub(crate) resumed: bool,
     buffer: Vec<u8>,
     /// None: a call was cut off half way, and nobody knows what was hashed.
     whole: Option<Box<blake3::Hasher>>,
-    hashes: Hashes,
+    pub(crate) hashes: Hashes,
     size: u64,
     tasks: JoinSet<Result<u64, Failure>>,
     reused: u64,
@@ -128,10 +131,12 @@ impl Files {
         if options.condition != Condition::None {
             options.condition.check(name, self.manifest(name).await?.as_ref())?;
         }
+        let own = UploadId::new()?;
         Ok(Upload {
             files: self.clone(),
             name: name.clone(),
-            id: UploadId::new()?,
+            id: own,
+            own,
             options,
             listed: false,
             perhaps_listed: false,
@@ -269,29 +274,16 @@ impl Upload {
         let chunk_bytes = u32::try_from(self.files.settings.chunk_bytes).unwrap_or(u32::MAX);
         let source =
             self.options.source.map(|(size, modified)| Fingerprint { size, modified, first, chunk_bytes });
-        let same = |pending: &Pending| source.is_some() && pending.source == source;
-        let mine = |id| Pending { upload: id, source: source.clone() };
-        let from_scratch = self.options.from_scratch;
         if !self.files.store.swaps() {
-            let key = self.name.upload_key();
-            let read = match &source {
-                Some(_) if !from_scratch => self.files.store.read(key.clone(), Surety::Newest).await?,
-                Some(_) | None => None,
-            };
-            // What cannot be read is nobody's to be resumed.
-            let known: Option<Pending> = read.and_then(|(value, _)| serde_json::from_slice(&value).ok());
-            match known.filter(|known| same(known) && known.upload.age() < UPLOAD_LIFE / 2) {
-                Some(known) => (self.id, self.resumed) = (known.upload, true),
-                None if source.is_some() => {
-                    let record = serde_json::to_vec(&mine(self.id));
-                    let record = record.map_err(|error| Failure::Local(error.to_string()))?;
-                    self.files.store.write(key, Value::from(record)).await?;
-                }
-                None => {}
+            if let Some(source) = source {
+                Box::pin(self.claim(source)).await?;
             }
             self.listed = true;
             return Ok(());
         }
+        let same = |pending: &Pending| source.is_some() && pending.source == source;
+        let mine = |id| Pending { upload: id, source: source.clone() };
+        let from_scratch = self.options.from_scratch;
         let mut unknown = None;
         for _ in 0..ATTEMPTS_MAX {
             let (mut entry, version) = self.files.entry(&self.name, Surety::Newest).await?;
@@ -327,8 +319,8 @@ impl Upload {
     /// No more content: the file becomes visible, whole, or this fails.
     ///
     /// # Errors
-    /// [`Failure::Superseded`], [`Failure::Condition`]: nothing is left of this upload. When the cluster fails it can be
-    /// resumed.
+    /// [`Failure::Superseded`], [`Failure::Condition`]: nothing is left of this upload. [`Failure::Shared`]: something is,
+    /// for [`Files::tidy`]. [`Failure::Untidy`]: nobody knows. When the cluster fails otherwise it can be resumed.
     pub async fn finish(mut self) -> Result<Put, Failure> {
         if !self.buffer.is_empty() {
             let chunk = std::mem::take(&mut self.buffer);
@@ -364,17 +356,23 @@ impl Upload {
 
     /// The atomic step.
     async fn commit(mut self, manifest: Manifest) -> Result<Put, Failure> {
-        let mut unknown: Option<ClientFailure> = None;
+        // What a swap of unknown outcome has replaced, if it was done, and why nobody knows.
+        let mut tried: Option<(Entry, ClientFailure)> = None;
         for _ in 0..ATTEMPTS_MAX {
-            let (entry, version) = self.files.entry(&self.name, Surety::Newest).await?;
+            let read = self.files.entry(&self.name, Surety::Newest).await;
+            let (entry, version) = read.map_err(|failure| self.unsure(failure, tried.as_ref()))?;
+            let before = || tried.as_ref().map(|(entry, _)| entry);
             if let Some(file) = &entry.file
                 && file.upload == manifest.upload
                 && file.hash == manifest.hash
             {
                 // An attempt of unknown outcome was done, or another client went on with the same upload.
-                return Ok(self.done(file.info(&self.name), None, None));
+                let (replaced, leftovers) = self.clear_replaced(before(), &entry).await;
+                return Ok(self.done(file.info(&self.name), replaced, leftovers));
             }
             if self.listed && !entry.lists(self.id) {
+                // It may have been the file for a moment.
+                self.clear_replaced(before(), &entry).await;
                 let winner = entry.file.filter(|file| file.upload == self.id);
                 self.remove_own(&manifest, winner.as_ref()).await;
                 return Err(Failure::Superseded(self.name));
@@ -384,21 +382,39 @@ impl Upload {
                 return Err(refused);
             }
             let next = Entry::new(Some(manifest.clone()), Vec::new());
-            match self.files.store.swap(self.name.entry_key(), version, Some(next.to_value()?)).await? {
+            let swapped = self.files.store.swap(self.name.entry_key(), version, Some(next.to_value()?)).await;
+            match swapped.map_err(|failure| self.unsure(failure, tried.as_ref()))? {
                 Swap::Done => {
-                    let dropped: BTreeSet<UploadId> =
-                        entry.uploads.iter().map(|pending| pending.upload).collect();
-                    let replaced = entry.file.filter(|file| file.upload != self.id);
-                    let leftovers =
-                        self.files.clear(&self.name, replaced.as_ref(), dropped, self.id).await.err();
-                    let replaced = replaced.map(|file| file.info(&self.name));
+                    let (replaced, leftovers) = self.clear_replaced(Some(&entry), &next).await;
                     return Ok(self.done(manifest.info(&self.name), replaced, leftovers));
                 }
                 Swap::Conflict => {}
-                Swap::Unknown(failure) => unknown = Some(failure),
+                Swap::Unknown(failure) => tried = Some((entry, failure)),
             }
         }
-        Err(unknown.unwrap_or_else(busy).into())
+        Err(self.unsure(busy().into(), tried.as_ref()))
+    }
+
+    /// Something is in the place of what was before. That goes, as far as it is nobody's now: the file, and the uploads
+    /// that were on the list. The file that is gone, and why not all of it is.
+    async fn clear_replaced(&self, before: Option<&Entry>, now: &Entry) -> (Option<Info>, Option<Failure>) {
+        let Some(before) = before else { return (None, None) };
+        let file = now.file.as_ref().map(|file| file.upload);
+        let is_gone = |upload: UploadId| !now.lists(upload) && file != Some(upload);
+        let replaced = before.file.as_ref().filter(|file| is_gone(file.upload));
+        let dropped = before.uploads.iter().map(|pending| pending.upload);
+        let dropped = dropped.filter(|upload| is_gone(*upload)).collect();
+        let cleared = self.files.clear(&self.name, replaced, dropped, self.id).await;
+        if let Err(failure) = &cleared {
+            tracing::warn!(name = %self.name, %failure, "chunks of what was replaced are left: tidy removes them");
+        }
+        (replaced.map(|file| file.info(&self.name)), cleared.err())
+    }
+
+    /// A step that is to end the upload failed, perhaps after one of unknown outcome.
+    fn unsure(&self, failure: Failure, tried: Option<&(Entry, ClientFailure)>) -> Failure {
+        let failure = tried.map_or(failure, |(_, unknown)| unknown.clone().into());
+        failure.untidy(|| format!("nobody knows whether {} was stored", self.name))
     }
 
     /// Where there is no compare-and-swap: the last writer wins.
@@ -408,15 +424,19 @@ impl Upload {
             let reason = "the upload took so long that its chunks may have been tidied away: put it again";
             return Err(Failure::NotSupported(reason.to_owned()));
         }
-        let (before, _) = self.files.entry(&self.name, Surety::Newest).await?;
+        if !self.is_alone().await? {
+            Box::pin(self.check_pieces(&manifest)).await?;
+        }
+        let (before, version) = self.files.entry(&self.name, Surety::Newest).await?;
         let next = Entry::new(Some(manifest.clone()), Vec::new());
-        self.files.store.write(self.name.entry_key(), next.to_value()?).await?;
+        let written = self.files.store.write(self.name.entry_key(), next.to_value()?).await;
+        written.map_err(|failure| self.unsure(failure, None))?;
         let replaced = before.file.filter(|file| file.upload != self.id);
-        let cleared = self.files.clear(&self.name, replaced.as_ref(), BTreeSet::new(), self.id).await;
-        let forgotten = match &self.options.source {
-            Some(_) => self.files.store.remove(self.name.upload_key()).await,
+        let cleared = match &replaced {
+            Some(file) => self.files.clear_unless_back(&self.name, file, version).await,
             None => Ok(()),
         };
+        let forgotten = self.forget().await;
         let replaced = replaced.map(|file| file.info(&self.name));
         Ok(self.done(manifest.info(&self.name), replaced, cleared.and(forgotten).err()))
     }
@@ -435,6 +455,13 @@ impl Upload {
         if !self.listed && !self.perhaps_listed {
             return Ok(());
         }
+        if !self.files.store.swaps() {
+            if !self.is_alone().await? {
+                // Another client may commit it: what is left of it is tidied away when nobody can any more.
+                return Ok(());
+            }
+            self.forget().await?;
+        }
         self.files.unlist(&self.name, &BTreeSet::from([self.id])).await?;
         // Another client may have gone on with this very upload, and have ended it: then its chunks are a file's.
         let (entry, _) = self.files.entry(&self.name, Surety::Newest).await?;
@@ -447,7 +474,7 @@ impl Upload {
         self.files.remove_pieces(own).await
     }
 
-    fn own_pieces(&self) -> Vec<PieceName> {
+    pub(crate) fn own_pieces(&self) -> Vec<PieceName> {
         let piece =
             |(index, hash): (u32, Hash)| PieceName::new(&self.name, self.id, Kind::Chunk, index, &hash);
         (0..).zip(self.hashes.iter()).map(piece).collect()
@@ -491,8 +518,4 @@ impl Files {
         upload.push(&content).await?;
         upload.finish().await
     }
-}
-
-fn busy() -> ClientFailure {
-    ClientFailure::Unavailable("others keep changing the entry of the file: try again".to_owned())
 }

@@ -17,7 +17,7 @@ const FILE: &[u8] = b"ARROW1";
 /// What Feather version 1 begins with.
 const FEATHER_1: &[u8] = b"FEA1";
 
-fn wrong(error: ArrowError) -> SourceError {
+fn wrong(error: &ArrowError) -> SourceError {
     SourceError::input(format!("it is no Arrow file or stream that can be read: {error}"))
 }
 
@@ -31,7 +31,7 @@ pub fn read(mut file: File, choice: &Choice, sink: Sink<'_>) -> Result<(), Sourc
         return from_beginning(beginning, file, choice, sink);
     }
     file.rewind()?;
-    let reader = FileReader::try_new(BufReader::new(file), None).map_err(wrong)?;
+    let reader = FileReader::try_new(BufReader::new(file), None).map_err(|error| wrong(&error))?;
     Rows::new(&reader.schema(), choice)?.give(reader, sink)
 }
 
@@ -65,7 +65,7 @@ fn from_beginning(
         return Err(SourceError::input(text));
     }
     let input = Cursor::new(beginning).chain(input);
-    let reader = StreamReader::try_new(BufReader::new(input), None).map_err(wrong)?;
+    let reader = StreamReader::try_new(BufReader::new(input), None).map_err(|error| wrong(&error))?;
     Rows::new(&reader.schema(), choice)?.give(reader, sink)
 }
 

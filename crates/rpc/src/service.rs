@@ -384,7 +384,8 @@ pub struct ScanOptions {
     pub limit: u32,
     /// Values too, or only keys and versions?
     pub values: bool,
-    /// Only keys of these identifiers, all of which the node must serve. None: whatever it serves.
+    /// Only keys of these identifiers; the node refuses unless it has everything of them: it serves them, or in eventual
+    /// mode it keeps copies and is not being told of them still. None: whatever it serves.
     pub range: Option<Range>,
 }
 
@@ -690,7 +691,7 @@ pub struct CopiesPage {
     pub replica: Option<ReplicaStatus>,
 }
 
-/// Which part of what a node has to give whole.
+/// Which part of what a node has to give whole. It refuses unless it has everything of the range.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct RecordsOptions {
     /// As the copy was at this mark; none: as it is now.
@@ -703,7 +704,7 @@ pub struct RecordsOptions {
     pub limit: u32,
 }
 
-/// Some of the records that a node has, in the order of the identifiers from the range's low end on.
+/// Some of the records of a range, in the order of the identifiers from the range's low end on.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct RecordsPage {
     /// Keys with their values.
@@ -769,7 +770,7 @@ pub trait Chordata {
     async fn copy(key: Key) -> Result<KeyCopy, Error>;
     /// Some of what this node itself has, whether or not it may serve it.
     async fn copies(options: CopiesOptions) -> Result<CopiesPage, Error>;
-    /// Some of the records that this node has, whether or not it may serve them: what a dump is made of.
+    /// Some of the records of a range that this node has all of, now or at a mark: what a dump is made of.
     async fn records(options: RecordsOptions) -> Result<RecordsPage, Error>;
     /// Puts a mark into the log of an epoch whose head this node is: every serving replica keeps its copy as it is there
     /// for a while. Answers when it is committed; if the epoch has ended meanwhile, not every replica may have it.

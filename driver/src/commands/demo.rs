@@ -4,9 +4,8 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use chordata_client::look::View;
 use chordata_client::{Client, Config};
-use chordata_protocol::{Address, Consistency, Durability, Policy, Space};
+use chordata_protocol::{Address, Policy, Space};
 use chordata_server::settings::{ConsistencySetting, DurabilitySetting};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -18,7 +17,7 @@ use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::input;
 use crate::inventory::REPLICATION;
-use crate::local::{Server, Servers};
+use crate::local::{Server, Servers, Start, wait_until_whole};
 use crate::replay::{Entry, Plan, Summary};
 use crate::report;
 use crate::state::{Last, State};
@@ -118,25 +117,18 @@ impl DemoArguments {
     ) -> Outcome {
         let output = context.output;
         let began = Instant::now();
-        let mut ports = free_ports();
-        while servers.addresses().len() < usize::from(self.nodes) {
-            let port = ports.next().ok_or_else(|| Failure::failed("no port from 18861 on is free"))?;
-            let server = match Server::start(servers, port, &self.arguments(servers, port)).await {
-                Ok(server) => server,
-                // Somebody else was quicker.
-                Err(Failure::Failed(reason)) if reason.contains("is in use") => continue,
-                Err(failure) => return Err(failure),
-            };
-            output.remark(&format!(
-                "started {} as a process of its own, pid {}",
-                server.address,
-                server.pid()
-            ));
-            servers.push(server);
-        }
+        let arguments = |servers: &Servers, port| {
+            let bits = ["--bits".to_owned(), self.bits.to_string()];
+            bits.into_iter().chain(self.start().arguments(servers, port)).collect()
+        };
+        let started = |server: &Server| {
+            let (address, pid) = (&server.address, server.pid());
+            output.remark(&format!("started {address} as a process of its own, pid {pid}"));
+        };
+        servers.start(self.nodes, free_ports().map(Ok), arguments, started).await?;
         let addresses = servers.addresses();
         let client = Client::connect(&addresses, Config::default()).await?;
-        let view = wait_until_whole(&client, addresses.len()).await?;
+        let view = wait_until_whole(&client, addresses.len(), WHOLE_WITHIN).await?;
         refresh_fingers(&client).await?;
         output.remark(&format!(
             "the ring of {} is whole after {}\n",
@@ -173,32 +165,13 @@ impl DemoArguments {
         summary.judge().and(held)
     }
 
-    /// How data is kept on disk; none: it is not.
-    fn kept(&self) -> Option<DurabilitySetting> {
-        let kept = self.durability.unwrap_or(DurabilitySetting::Interval);
-        let has_copies = self.consistency != ConsistencySetting::Single;
-        Some(kept).filter(|kept| has_copies && *kept != DurabilitySetting::Memory)
-    }
-
-    /// What a server on this port is told.
-    fn arguments(&self, servers: &Servers, port: u16) -> Vec<String> {
-        let mut arguments = vec!["--bits".to_owned(), self.bits.to_string()];
-        let consistency = match self.consistency {
-            ConsistencySetting::Single => None,
-            ConsistencySetting::Chain => Some(Consistency::Chain),
-            ConsistencySetting::Eventual => Some(Consistency::Eventual),
-        };
-        if let Some(consistency) = consistency {
-            let factor = self.replication.unwrap_or(REPLICATION);
-            let kept = self.kept();
-            let name = kept.map_or(Durability::Memory, Durability::from).name();
-            arguments.extend(["--consistency", consistency.name(), "--durability", name].map(str::to_owned));
-            arguments.extend(["--replication".to_owned(), factor.to_string()]);
-            if kept.is_some() {
-                arguments.extend(["--data".to_owned(), servers.data(port).display().to_string()]);
-            }
+    /// How data is kept.
+    fn start(&self) -> Start {
+        Start {
+            consistency: self.consistency,
+            replication: self.replication.unwrap_or(REPLICATION),
+            durability: self.durability.unwrap_or(DurabilitySetting::Interval),
         }
-        arguments
     }
 
     fn leave(&self, context: &Context, servers: Servers) -> Outcome {
@@ -209,7 +182,7 @@ impl DemoArguments {
         let directory = servers.leave();
         context.output.remark(&format!(
             "\nThe servers are left running, with their logs{} in {}.\n  talk to them:  chordata --node {first} put KEY VALUE\n                 chordata --node {first} lookup KEY --trace\n  stop them:     kill {}",
-            if self.kept().is_some() { " and data" } else { "" },
+            if self.start().keeps() { " and data" } else { "" },
             directory.display(),
             pids.join(" ")
         ));
@@ -240,23 +213,4 @@ async fn verdict(connection: &Connection, context: &Context) -> Outcome {
         return Ok(());
     }
     Err(Failure::failed(format!("{} held no key", report::count(empty, "server"))))
-}
-
-/// Waits until all servers are one ring, in order, served and numbered.
-async fn wait_until_whole(client: &Client, count: usize) -> Outcome<View> {
-    let deadline = Instant::now() + WHOLE_WITHIN;
-    loop {
-        let view = client.view().await;
-        if view.is_whole() && view.members().len() == count {
-            return Ok(view);
-        }
-        if Instant::now() > deadline {
-            let problems = view.problems().join("\n  ");
-            return Err(Failure::failed(format!(
-                "the ring is not whole after {} s:\n  {problems}",
-                WHOLE_WITHIN.as_secs()
-            )));
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
 }

@@ -10,10 +10,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::context::Context;
 use crate::experiment::result::Kind;
 use crate::experiment::summary::Summary;
-use crate::experiment::{
-    Cells, KeySource, Place, Plan, RequestSource, Start, load_keys, load_requests, measure,
-};
+use crate::experiment::{Cells, KeySource, Place, Plan, RequestSource, load_keys, load_requests, measure};
 use crate::failure::{Failure, Outcome};
+use crate::local::Start;
 
 /// Keys or requests for each entry node, unless another number, files or a time are given.
 const GENERATED: u64 = 1000;

@@ -5,12 +5,13 @@
 
 use futures::future::try_join_all;
 
-use super::stage::{Start, Wish};
+use super::stage::Wish;
 use crate::commands::cluster::{self, Site};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::hosts::station::Station;
 use crate::inventory::{CopyOptions, Host, Inventory};
+use crate::local::Start;
 use chordata_protocol::Consistency;
 use chordata_server::settings::ConsistencySetting;
 

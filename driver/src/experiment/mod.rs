@@ -27,5 +27,5 @@ mod sweep;
 
 pub(crate) use input::{load_keys, load_requests};
 pub(crate) use plan::{KeySource, Plan, RequestSource};
-pub(crate) use stage::{Place, Start};
+pub(crate) use stage::Place;
 pub(crate) use sweep::{Cells, measure};

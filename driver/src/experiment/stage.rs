@@ -16,12 +16,12 @@ use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::hosts::station::Station;
 use crate::inventory::Inventory;
-use crate::local::{Server, Servers};
+use crate::local::{Servers, Start, wait_until_whole, word};
 use crate::state::State;
 use crate::target::{self, Connection, Target};
 
 /// How often another port is tried where somebody else was quicker.
-const PORTS_MAX: u32 = 20;
+const PORTS_MAX: usize = 20;
 /// How long a ring may take to become whole.
 const WHOLE_WITHIN: Duration = Duration::from_secs(120);
 /// How long copies may take to arrive where they belong.
@@ -41,17 +41,6 @@ pub(crate) enum Place {
     Local(u16),
     /// The hosts of the inventory, under another name than its own cluster.
     Hosts,
-}
-
-/// How a cluster is started.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Start {
-    /// Which guarantee.
-    pub(crate) consistency: ConsistencySetting,
-    /// Copies of each key.
-    pub(crate) replication: u8,
-    /// When a write is on disk.
-    pub(crate) durability: DurabilitySetting,
 }
 
 /// How a running cluster keeps its data, as far as that is known.
@@ -189,25 +178,19 @@ impl Stage {
     pub(super) async fn local(count: u16, start: Start, wish: Wish) -> Outcome<Stage> {
         let began = Instant::now();
         let mut servers = Servers::new("experiment", false)?;
-        let mut taken = 0;
-        while servers.addresses().len() < usize::from(count) {
-            let port = free_port()?;
-            let mut arguments = arguments(start);
-            if start.durability != DurabilitySetting::Memory {
-                arguments.extend(["--data".to_owned(), servers.data(port).display().to_string()]);
-            }
+        let ports = std::iter::repeat_with(free_port).take(usize::from(count) + PORTS_MAX);
+        let arguments = |servers: &Servers, port| {
+            let mut words = vec!["--log".to_owned(), "warn".to_owned()];
+            words.extend(start.arguments(servers, port));
             if wish.http {
-                arguments.extend(["--http", "127.0.0.1:0"].map(str::to_owned));
+                words.extend(["--http", "127.0.0.1:0"].map(str::to_owned));
             }
-            match Server::start(&servers, port, &arguments).await {
-                Ok(server) => servers.push(server),
-                Err(Failure::Failed(reason)) if reason.contains("in use") && taken < PORTS_MAX => taken += 1,
-                Err(failure) => return Err(failure),
-            }
-        }
+            words
+        };
+        servers.start(count, ports, arguments, |_| {}).await?;
         let addresses = servers.addresses();
         let client = Client::connect(&addresses, Config::default()).await?;
-        let view = wait_until_whole(&client, addresses.len()).await?;
+        let view = wait_until_whole(&client, addresses.len(), WHOLE_WITHIN).await?;
         let named = addresses.iter().enumerate().map(|(number, address)| (format!("node {number}"), address));
         Ok(Stage {
             entries: entries(named, &view, wish.http)?,
@@ -250,7 +233,7 @@ impl Stage {
     ) -> Outcome<Stage> {
         let target = Target::Inventory(Box::new(inventory.clone()));
         let connection = Connection::open(&target, None).await?;
-        let view = wait_until_whole(&connection.client, inventory.hosts.len()).await?;
+        let view = wait_until_whole(&connection.client, inventory.hosts.len(), WHOLE_WITHIN).await?;
         let addresses: Vec<Address> =
             inventory.hosts.iter().map(|host| Address::new(&host.ring_address())).collect();
         let names = inventory.hosts.iter().map(|host| host.name.clone());
@@ -402,39 +385,4 @@ fn entries<'a>(
         Ok(Entry { name, rpc: Some(address.clone()), http: said })
     };
     named.into_iter().map(entry).collect()
-}
-
-/// What a server of this machine is told.
-fn arguments(start: Start) -> Vec<String> {
-    let mut words = vec!["--log".to_owned(), "warn".to_owned()];
-    words.extend(["--consistency".to_owned(), word(&start.consistency)]);
-    if start.consistency != ConsistencySetting::Single {
-        words.extend(["--durability".to_owned(), word(&start.durability)]);
-        words.extend(["--replication".to_owned(), start.replication.to_string()]);
-    }
-    words
-}
-
-/// A choice as the command line writes it.
-pub(super) fn word<T: clap::ValueEnum>(choice: &T) -> String {
-    choice.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
-}
-
-/// Waits until all servers are one ring, in order, served and numbered.
-async fn wait_until_whole(client: &Client, count: usize) -> Outcome<View> {
-    let deadline = Instant::now() + WHOLE_WITHIN;
-    loop {
-        let view = client.view().await;
-        if view.is_whole() && view.members().len() == count {
-            return Ok(view);
-        }
-        if Instant::now() > deadline {
-            let problems = view.problems().join("\n  ");
-            return Err(Failure::failed(format!(
-                "the ring is not whole after {} s:\n  {problems}",
-                WHOLE_WITHIN.as_secs()
-            )));
-        }
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
 }

@@ -10,10 +10,11 @@ use chordata_workload::{Facts, Measured};
 use super::clock::Moment;
 use super::plan::{KeySource, Plan};
 use super::result::{Cell, Experiment, Kind, NodeLoad, Results, Run, Settings};
-use super::stage::{Place, Stage, Start, Wish, word};
+use super::stage::{Place, Stage, Wish};
 use super::{generate, summary};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
+use crate::local::{Start, word};
 use crate::report::{Output, count};
 
 /// The clusters to measure.

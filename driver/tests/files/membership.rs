@@ -2,7 +2,7 @@
 
 use crate::support::eventually;
 use crate::support::ring::Ring;
-use crate::tools::{MIB, content, fetched, is_whole, source, text};
+use crate::tools::{MIB, all_over, content, fetched, is_whole, source, text};
 
 const NAMES: [&str; 2] = ["large", "small"];
 
@@ -71,4 +71,24 @@ fn files_follow_their_keys_in_chains() {
 #[test]
 fn files_follow_their_keys_in_eventual_mode() {
     follow(Ring::in_eventual_mode(4, 3, "interval"), true);
+}
+
+/// A node that has just died takes no file out of the list: what it served is asked of whoever serves it next.
+#[test]
+fn a_list_has_all_files_although_a_node_has_just_died() {
+    for mut ring in [Ring::with_chains(4, 3, "memory"), Ring::in_eventual_mode(4, 3, "memory")] {
+        let names: Vec<String> = (0..24).map(|number| format!("file {number:02}")).collect();
+        for name in &names {
+            ring.run_with_input(&["file", "put", "-", "--name", name], name.as_bytes()).exits(0);
+        }
+        for name in &names {
+            eventually("it is at all its replicas", || is_whole(&ring, name));
+        }
+        ring.nodes[2].kill();
+        let listed = all_over(&ring, &["--json", "file", "ls"]).exits(0).json();
+        let listed = listed["files"].as_array().unwrap().iter();
+        let listed: Vec<&str> = listed.map(|file| file["name"].as_str().unwrap()).collect();
+        assert_eq!(listed, names);
+        all_over(&ring, &["file", "tidy", "--dry-run"]).exits(0).says("everything belongs to a file");
+    }
 }

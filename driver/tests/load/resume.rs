@@ -82,5 +82,17 @@ fn an_interrupted_load_says_how_to_go_on_and_a_changed_file_cannot() {
     ring.run(&["load", "csv", "rows.csv", "--resume"]).exits(2).remarks("has changed since");
     std::fs::write(&path, whole).unwrap();
     std::fs::File::open(&path).unwrap().set_modified(changed).unwrap();
+    // What was rejected so far stays where it is, and is not made up.
+    let rejects = ring.home().join("rows.csv.rejects.ndjson");
+    let written = std::fs::read(&rejects).unwrap();
+    assert!(rows > 7 && !written.is_empty(), "some rows were rejected");
+    let resume = ["load", "csv", "rows.csv", "--resume"];
+    let ran = ring.run(&[&resume[..], &["--rejects", "other.ndjson"]].concat()).exits(2);
+    ran.remarks("rows.csv.rejects.ndjson").remarks("leave --rejects out");
+    assert!(!ring.home().join("other.ndjson").exists());
+    std::fs::write(&rejects, &written[..10]).unwrap();
+    ring.run(&resume).exits(2).remarks("are not there any more").remarks("it has 10 bytes");
+    assert_eq!(std::fs::read(&rejects).unwrap(), &written[..10], "nothing was made up");
+    std::fs::write(&rejects, written).unwrap();
     ends_whole(&ring, rows);
 }

@@ -69,7 +69,7 @@ impl Chain {
     }
 
     /// Does this node have the last serving replica of all these identifiers, and a lease for it?
-    fn is_tail_of(
+    pub(crate) fn is_tail_of(
         &self,
         wanted: &Range,
         space: chordata_protocol::Space,
@@ -97,15 +97,8 @@ impl Chain {
 impl Node {
     /// Some of the keys of the ranges whose last serving replica this node is, one range after another.
     pub(crate) fn chain_page(&self, options: &ScanOptions) -> Option<Result<Page, Error>> {
-        let (space, me, now) = (self.space(), self.me().id, self.now());
+        let (space, me) = (self.space(), self.me().id);
         self.with_chain(|chain, engine| {
-            if let Some(wanted) = options.range {
-                if !chain.is_tail_of(&wanted, space, now) {
-                    return Err(Error::NotOwner(Vec::new()));
-                }
-                let page = page(engine, wanted, options, options.after.clone(), space, None);
-                return page.map_err(|error| self.store_failed(&error));
-            }
             let ranges = chain.tail_ranges(space, me);
             let at = options.after.as_ref().map(|key| key.id(space));
             let first = at.and_then(|id| ranges.iter().position(|range| range.contains(id))).unwrap_or(0);

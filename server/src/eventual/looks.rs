@@ -1,11 +1,16 @@
 //! What people see of a node in eventual mode.
 
-use chordata_protocol::{Peer, StoreId};
+use chordata_protocol::{Peer, Range, StoreId};
 use chordata_rpc::service::EventualStatus;
 
 use super::Eventual;
 
 impl Eventual {
+    /// Has it all that there is of a range, as far as it can know?
+    pub(crate) fn has_all(&self, range: Range) -> bool {
+        !self.leaving && self.machine.has_all(range)
+    }
+
     /// How it is.
     pub(crate) fn status(&self, me: &Peer) -> EventualStatus {
         let place_of =

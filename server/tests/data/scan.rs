@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use chordata_client::{Client, Failure};
 use chordata_protocol::{Key, Range, Value, Version};
-use chordata_rpc::service::ScanOptions;
+use chordata_rpc::service::{Error, RecordsOptions, ScanOptions};
 
 use crate::support::ring::{Server, TestRing};
-use crate::support::{PATIENT, entry, within};
+use crate::support::{CALL, PATIENT, entry, within};
 
 type Row = (Key, Version, Option<Value>);
 
@@ -140,9 +140,17 @@ async fn a_part_of_the_ring_is_listed_by_who_serves_all_of_it() {
         let (whole, _) = all_pages(&client, server, options(serving)).await;
         assert!(whole.len() > rows.len());
         let beyond = Range { low: serving.low, high: client.space().next(serving.high) };
+        let records = async |place: usize, range| {
+            let stub = crate::support::ring::stub(&client, &ring.servers[place]);
+            let options = RecordsOptions { mark: None, range, after: None, limit: 1000 };
+            crate::support::answer(stub.records(chordata_rpc::within(CALL), options).await)
+        };
+        assert_eq!(records(0, part).await.unwrap().records.len(), rows.len());
         for (place, range) in [(0, beyond), (1, part), (0, Range { low: middle, high: middle })] {
             let refused = client.scan(&ring.servers[place].address, options(range)).await;
             assert!(matches!(refused, Err(Failure::Unavailable(_))), "{refused:?}");
+            let refused = records(place, range).await;
+            assert!(matches!(refused, Err(Error::NotOwner(_))), "{refused:?}");
         }
     })
     .await;

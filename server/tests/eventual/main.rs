@@ -10,6 +10,7 @@ mod audits;
 mod copies;
 mod expiry;
 mod kills;
+mod listing;
 mod load;
 mod membership;
 mod requests;

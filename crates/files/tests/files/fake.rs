@@ -31,6 +31,8 @@ struct Inner {
     writes: usize,
     writes_allowed: Option<usize>,
     unknown: Option<bool>,
+    /// Changes of entries do not say whether they were done; swaps are not.
+    mute: bool,
     before_read_at: Option<Hook>,
 }
 
@@ -125,6 +127,17 @@ impl Fake {
         self.inner.lock().unknown = Some(done);
     }
 
+    /// Whether changes of entries were done is not said any more.
+    pub(crate) fn entries_say_nothing(&self, mute: bool) {
+        self.inner.lock().mute = mute;
+    }
+
+    fn said(&self, key: &Key) -> Result<(), Failure> {
+        let is_entry = key.to_string().starts_with(".chordata/file/");
+        let is_mute = is_entry && self.inner.lock().mute;
+        if is_mute { Err(ClientFailure::Unknown("told to be".to_owned()).into()) } else { Ok(()) }
+    }
+
     pub(crate) fn before_read_at(&self, hook: impl FnMut(&Fake, &Key) + Send + 'static) {
         self.inner.lock().before_read_at = Some(Box::new(hook));
     }
@@ -193,7 +206,7 @@ impl Store for Fake {
                     }
                 }
                 mine.set(&key, Some(value));
-                Ok(())
+                mine.said(&key)
             });
             at_the_node.await.unwrap()
         }
@@ -205,7 +218,7 @@ impl Store for Fake {
         async move {
             let unknown = mine.inner.lock().unknown.take();
             let said = || Swap::Unknown(ClientFailure::Unknown("told to be".to_owned()));
-            if unknown == Some(false) {
+            if unknown == Some(false) || mine.said(&key).is_err() {
                 return Ok(said());
             }
             if mine.inner.lock().keys.get(&key).map(|(_, version)| *version) != expected {
@@ -221,7 +234,7 @@ impl Store for Fake {
         let mine = self.clone();
         async move {
             mine.set(&key, None);
-            Ok(())
+            mine.said(&key)
         }
         .boxed()
     }

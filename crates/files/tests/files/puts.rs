@@ -115,9 +115,43 @@ async fn a_commit_of_unknown_outcome_is_looked_into() {
         put(&files, "x", &content(9, 3 * CHUNK)).await.unwrap();
         let mut upload = files.upload(&name("x"), PutOptions::default()).await.unwrap();
         upload.push(&content(1, 3 * CHUNK)).await.unwrap();
+        // It was begun and given up.
+        drop(files.upload(&name("x"), PutOptions::default()).await.unwrap().push(&content(2, CHUNK)).await);
         fake.next_swap_is_unknown(done);
-        upload.finish().await.unwrap();
+        let put = upload.finish().await.unwrap();
+        assert_eq!(put.replaced.map(|info| info.hash), Some(Hash::of(&content(9, 3 * CHUNK))));
         assert_eq!(get(&files, "x").await.unwrap(), content(1, 3 * CHUNK));
+        assert_eq!(fake.keys().len(), 1 + 3 + 1, "nothing of what was there before: {:?}", fake.keys());
+    }
+}
+
+#[tokio::test]
+async fn a_removal_of_unknown_outcome_is_looked_into() {
+    for done in [false, true] {
+        let fake = Fake::new();
+        let files = fake.files();
+        put(&files, "x", &content(9, 3 * CHUNK)).await.unwrap();
+        fake.next_swap_is_unknown(done);
+        let removed = files.remove(&name("x"), Condition::None).await.unwrap();
+        assert_eq!(removed.hash, Hash::of(&content(9, 3 * CHUNK)));
+        assert_eq!(fake.keys(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn who_does_not_know_whether_a_file_is_stored_or_removed_is_told_how_to_tidy() {
+    let told = |failure: Failure| {
+        assert!(matches!(failure, Failure::Untidy { .. }), "{failure}");
+        assert!(failure.to_string().contains("`chordata file tidy`"), "{failure}");
+    };
+    for fake in [Fake::new(), Fake::without_swaps()] {
+        let files = fake.files();
+        put(&files, "x", &content(9, 3 * CHUNK)).await.unwrap();
+        let mut upload = files.upload(&name("x"), PutOptions::default()).await.unwrap();
+        upload.push(&content(1, 3 * CHUNK)).await.unwrap();
+        fake.entries_say_nothing(true);
+        told(upload.finish().await.unwrap_err());
+        told(files.remove(&name("x"), Condition::None).await.unwrap_err());
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use chordata_files::{Failure, Files, Put, PutOptions, Source, Step};
+use chordata_files::{Failure, Files, Put, PutOptions, Source, Step, Upload};
 use parking_lot::Mutex;
 
 use crate::fake::{CHUNK, Fake, content, get, name, put};
@@ -34,7 +34,7 @@ async fn an_upload_that_was_cut_off_goes_on_and_sends_only_what_is_missing() {
         let before = fake.writes();
         let put = put_file(&files, &path).await.unwrap();
         assert_eq!(put.reused, (there * CHUNK) as u64);
-        assert!(fake.writes() - before <= 30 - there + 10 + 1, "chunks, parts, the entry");
+        assert!(fake.writes() - before <= 30 - there + 10 + 2, "chunks, parts, the entry, who goes on");
         assert_eq!(get(&files, "x").await.unwrap(), all);
         assert_eq!(fake.keys().len(), 1 + 30 + 10, "nothing is left over");
     }
@@ -87,6 +87,82 @@ async fn two_clients_at_one_upload_do_not_harm_each_other() {
     assert_eq!(third.finish().await, Err(Failure::Superseded(name("x"))));
     assert_eq!(get(&files, "x").await.unwrap(), content(1, 3 * CHUNK), "and it is whole");
     assert_eq!(fake.keys().len(), 1 + 3 + 1, "{:?}", fake.keys());
+}
+
+/// Uploads of one source in eventual mode: all of them are one upload.
+async fn shared<const COUNT: usize>(files: &Files, number: u8) -> [Upload; COUNT] {
+    let mut uploads = Vec::new();
+    for _ in 0..COUNT {
+        let options = PutOptions { source: Some((100, u64::from(number))), ..PutOptions::default() };
+        let mut upload = files.upload(&name("x"), options).await.unwrap();
+        upload.push(&content(number, 5 * CHUNK)).await.unwrap();
+        uploads.push(upload);
+    }
+    assert!(uploads.iter().all(|upload| upload.id() == uploads[0].id()), "the same upload");
+    uploads.try_into().ok().unwrap()
+}
+
+#[tokio::test]
+async fn in_eventual_mode_both_at_one_upload_may_end_it() {
+    let fake = Fake::without_swaps();
+    let files = fake.files();
+    let [one, two, three] = shared(&files, 1).await;
+    two.finish().await.unwrap();
+    one.finish().await.unwrap();
+    // Whoever gives up does not know who counts on the chunks.
+    three.abort().await.unwrap();
+    assert_eq!(get(&files, "x").await.unwrap(), content(1, 5 * CHUNK));
+    assert_eq!(fake.keys().len(), 1 + 5 + 2, "{:?}", fake.keys());
+}
+
+#[tokio::test]
+async fn in_eventual_mode_no_upload_is_committed_whose_chunks_another_client_has_removed() {
+    for first_goes_on in [false, true] {
+        let fake = Fake::without_swaps();
+        let files = fake.files();
+        let [one, two] = shared(&files, 1).await;
+        let (ended, late) = if first_goes_on { (two, one) } else { (one, two) };
+        // It is the file, and then another one is: its chunks go, which the other client has stored, too.
+        ended.finish().await.unwrap();
+        put(&files, "x", &content(2, 3 * CHUNK)).await.unwrap();
+        assert_eq!(late.finish().await, Err(Failure::Shared(name("x"))));
+        assert_eq!(get(&files, "x").await.unwrap(), content(2, 3 * CHUNK), "and that one is whole");
+    }
+}
+
+#[tokio::test]
+async fn in_eventual_mode_who_gives_up_leaves_what_another_client_counts_on() {
+    for first_goes_on in [false, true] {
+        let fake = Fake::without_swaps();
+        let files = fake.files();
+        let [one, two] = shared(&files, 1).await;
+        let (given_up, late) = if first_goes_on { (two, one) } else { (one, two) };
+        given_up.abort().await.unwrap();
+        late.finish().await.unwrap();
+        assert_eq!(get(&files, "x").await.unwrap(), content(1, 5 * CHUNK));
+    }
+    // Who was alone leaves nothing.
+    let fake = Fake::without_swaps();
+    let [alone] = shared(&fake.files(), 1).await;
+    alone.abort().await.unwrap();
+    assert_eq!(fake.keys(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn in_eventual_mode_another_source_of_that_name_takes_nothing_from_an_upload() {
+    let fake = Fake::without_swaps();
+    let files = fake.files();
+    let ([one], [other]) = (shared(&files, 1).await, shared(&files, 2).await);
+    one.finish().await.unwrap();
+    assert_eq!(get(&files, "x").await.unwrap(), content(1, 5 * CHUNK));
+    other.finish().await.unwrap();
+    assert_eq!(get(&files, "x").await.unwrap(), content(2, 5 * CHUNK));
+    assert_eq!(
+        fake.keys().len(),
+        1 + 5 + 2,
+        "the last one wins, and nothing else is left: {:?}",
+        fake.keys()
+    );
 }
 
 #[tokio::test]

@@ -147,40 +147,33 @@ fn sqlite(path: &str) -> Result<Database, SourceError> {
     Ok(Database::Sqlite(Box::new(options)))
 }
 
-fn postgres(mut options: PgConnectOptions, login: &Login) -> Database {
-    if let Some(server) = &login.server {
-        options = if server.starts_with('/') { options.socket(server) } else { options.host(server) };
-    }
-    if let Some(port) = login.port {
-        options = options.port(port);
-    }
-    if let Some(user) = &login.user {
-        options = options.username(user);
-    }
-    if let Some(password) = &login.password {
-        options = options.password(password);
-    }
-    if let Some(database) = &login.database {
-        options = options.database(database);
-    }
-    Database::Postgres(Box::new(options.application_name("chordata load")))
+/// Options with what the login says: the two servers' have the same methods, and no trait in common.
+macro_rules! with_login {
+    ($options:expr, $login:expr) => {{
+        let (mut options, login): (_, &Login) = ($options, $login);
+        if let Some(server) = &login.server {
+            options = if server.starts_with('/') { options.socket(server) } else { options.host(server) };
+        }
+        if let Some(port) = login.port {
+            options = options.port(port);
+        }
+        if let Some(user) = &login.user {
+            options = options.username(user);
+        }
+        if let Some(password) = &login.password {
+            options = options.password(password);
+        }
+        if let Some(database) = &login.database {
+            options = options.database(database);
+        }
+        options
+    }};
 }
 
-fn mysql(mut options: MySqlConnectOptions, login: &Login) -> Database {
-    if let Some(server) = &login.server {
-        options = if server.starts_with('/') { options.socket(server) } else { options.host(server) };
-    }
-    if let Some(port) = login.port {
-        options = options.port(port);
-    }
-    if let Some(user) = &login.user {
-        options = options.username(user);
-    }
-    if let Some(password) = &login.password {
-        options = options.password(password);
-    }
-    if let Some(database) = &login.database {
-        options = options.database(database);
-    }
-    Database::MySql(Box::new(options))
+fn postgres(options: PgConnectOptions, login: &Login) -> Database {
+    Database::Postgres(Box::new(with_login!(options, login).application_name("chordata load")))
+}
+
+fn mysql(options: MySqlConnectOptions, login: &Login) -> Database {
+    Database::MySql(Box::new(with_login!(options, login)))
 }

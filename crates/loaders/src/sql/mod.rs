@@ -11,14 +11,14 @@ pub mod dialect;
 mod login;
 mod mysql;
 mod postgres;
+mod rows;
 mod sqlite;
 mod sqlserver;
 
 use std::ops::ControlFlow;
 
 use crate::cell::Cell;
-use crate::choice::{Choice, Places, check_names};
-use crate::{Item, Position, SourceError};
+use crate::{Choice, Item, SourceError};
 pub use dialect::Dialect;
 pub use login::{Database, Login};
 
@@ -94,62 +94,6 @@ fn wrong(error: sqlx::Error) -> SourceError {
 
 fn not_connected(error: &dyn std::fmt::Display) -> SourceError {
     SourceError::Database(format!("cannot connect to the database: {error}"))
-}
-
-/// Statements of ours: they have no input but quoted names.
-fn trusted(sql: String) -> sqlx::AssertSqlSafe<String> {
-    sqlx::AssertSqlSafe(sql)
-}
-
-/// The statement for a table of which the columns are known: only what is needed.
-fn select(
-    dialect: Dialect,
-    table: &[String],
-    columns: &[String],
-    choice: &Choice,
-) -> Result<String, SourceError> {
-    let places = choice.places(columns, None)?;
-    check_names(columns, places)?;
-    let table = dialect.table(table)?;
-    let Some(value) = places.value else { return Ok(format!("SELECT * FROM {table}")) };
-    let (key, value) = (dialect.quote(&columns[places.key])?, dialect.quote(&columns[value])?);
-    Ok(format!("SELECT {key}, {value} FROM {table}"))
-}
-
-/// Turns rows into items: finds the columns when the first row comes.
-struct Rows<'c> {
-    choice: &'c Choice,
-    columns: Vec<String>,
-    places: Option<Places>,
-    row: u64,
-}
-
-impl<'c> Rows<'c> {
-    fn new(choice: &'c Choice) -> Rows<'c> {
-        Rows { choice, columns: Vec::new(), places: None, row: 0 }
-    }
-
-    /// The item of a row.
-    fn item<'n>(
-        &mut self,
-        names: impl Iterator<Item = &'n str>,
-        cells: Vec<Cell<'static>>,
-    ) -> Result<Item, SourceError> {
-        let places = match self.places {
-            Some(places) => places,
-            None => {
-                self.columns = names.map(str::to_owned).collect();
-                let places = self.choice.places(&self.columns, None)?;
-                check_names(&self.columns, places)?;
-                *self.places.insert(places)
-            }
-        };
-        self.row += 1;
-        if cells.len() != self.columns.len() {
-            return Err(SourceError::input("the query gives rows with different columns"));
-        }
-        Ok(places.pair(&self.columns, cells, Position { row: self.row, line: None }))
-    }
 }
 
 /// A number as the database writes it; text if JSON has no such number (NaN, leading zeros).

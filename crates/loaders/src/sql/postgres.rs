@@ -2,11 +2,10 @@
 
 use std::ops::ControlFlow;
 
-use futures::TryStreamExt;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
-use sqlx::{Column, ConnectOptions, Connection, Executor, Row, Statement, TypeInfo, ValueRef};
+use sqlx::postgres::{PgConnectOptions, PgRow, Postgres};
+use sqlx::{ConnectOptions, Executor, Row, TypeInfo, ValueRef};
 
-use super::{Dialect, Query, Rows, bytes, json, not_connected, number, select, trusted, wrong};
+use super::{Dialect, Query, bytes, json, not_connected, number, rows, wrong};
 use crate::cell::Cell;
 use crate::{Choice, Item, SourceError};
 
@@ -18,40 +17,7 @@ pub(super) async fn read(
 ) -> Result<(), SourceError> {
     let mut connection = options.connect().await.map_err(|error| not_connected(&error))?;
     connection.execute("SET default_transaction_read_only = on").await.map_err(wrong)?;
-    let sql = statement(&mut connection, query, choice).await?;
-    let mut rows = Rows::new(choice);
-    let mut stream = sqlx::raw_sql(trusted(sql)).fetch(&mut connection);
-    let mut at_end = true;
-    while let Some(row) = stream.try_next().await.map_err(wrong)? {
-        let cells =
-            (0..row.len()).map(|place| cell(&row, place)).collect::<Result<Vec<_>, _>>().map_err(wrong)?;
-        let item = rows.item(row.columns().iter().map(|column| column.name()), cells)?;
-        if give(item).await.is_break() {
-            at_end = false;
-            break;
-        }
-    }
-    drop(stream);
-    // A connection that is let go ends a query that nobody reads to its end.
-    if at_end { connection.close().await.map_err(wrong) } else { Ok(()) }
-}
-
-async fn statement(
-    connection: &mut PgConnection,
-    query: &Query,
-    choice: &Choice,
-) -> Result<String, SourceError> {
-    match query {
-        Query::Text(sql) => Ok(sql.clone()),
-        Query::Table(table) => {
-            let all = format!("SELECT * FROM {}", Dialect::Postgres.table(table)?);
-            let prepared =
-                connection.prepare(sqlx::SqlSafeStr::into_sql_str(trusted(all))).await.map_err(wrong)?;
-            let columns: Vec<String> =
-                prepared.columns().iter().map(|column| column.name().to_owned()).collect();
-            select(Dialect::Postgres, table, &columns, choice)
-        }
-    }
+    rows::read::<Postgres>(connection, Dialect::Postgres, (query, choice), cell, give).await
 }
 
 fn cell(row: &PgRow, place: usize) -> Result<Cell<'static>, sqlx::Error> {

@@ -2,11 +2,10 @@
 
 use std::ops::ControlFlow;
 
-use futures::TryStreamExt;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteRow};
-use sqlx::{Column, ConnectOptions, Connection, Executor, Row, Statement, TypeInfo, ValueRef};
+use sqlx::sqlite::{Sqlite, SqliteConnectOptions, SqliteRow};
+use sqlx::{ConnectOptions, Row, TypeInfo, ValueRef};
 
-use super::{Dialect, Query, Rows, bytes, not_connected, select, trusted, wrong};
+use super::{Dialect, Query, bytes, not_connected, rows};
 use crate::cell::Cell;
 use crate::{Choice, Item, SourceError};
 
@@ -16,38 +15,8 @@ pub(super) async fn read(
     choice: &Choice,
     give: &mut impl AsyncFnMut(Item) -> ControlFlow<()>,
 ) -> Result<(), SourceError> {
-    let mut connection = options.connect().await.map_err(|error| not_connected(&error))?;
-    let sql = statement(&mut connection, query, choice).await?;
-    let mut rows = Rows::new(choice);
-    let mut stream = sqlx::raw_sql(trusted(sql)).fetch(&mut connection);
-    while let Some(row) = stream.try_next().await.map_err(wrong)? {
-        let cells =
-            (0..row.len()).map(|place| cell(&row, place)).collect::<Result<Vec<_>, _>>().map_err(wrong)?;
-        let item = rows.item(row.columns().iter().map(|column| column.name()), cells)?;
-        if give(item).await.is_break() {
-            break;
-        }
-    }
-    drop(stream);
-    connection.close().await.map_err(wrong)
-}
-
-async fn statement(
-    connection: &mut SqliteConnection,
-    query: &Query,
-    choice: &Choice,
-) -> Result<String, SourceError> {
-    match query {
-        Query::Text(sql) => Ok(sql.clone()),
-        Query::Table(table) => {
-            let all = format!("SELECT * FROM {}", Dialect::Sqlite.table(table)?);
-            let prepared =
-                connection.prepare(sqlx::SqlSafeStr::into_sql_str(trusted(all))).await.map_err(wrong)?;
-            let columns: Vec<String> =
-                prepared.columns().iter().map(|column| column.name().to_owned()).collect();
-            select(Dialect::Sqlite, table, &columns, choice)
-        }
-    }
+    let connection = options.connect().await.map_err(|error| not_connected(&error))?;
+    rows::read::<Sqlite>(connection, Dialect::Sqlite, (query, choice), cell, give).await
 }
 
 fn cell(row: &SqliteRow, place: usize) -> Result<Cell<'static>, sqlx::Error> {

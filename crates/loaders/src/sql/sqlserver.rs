@@ -7,7 +7,8 @@ use tiberius::{AuthMethod, Client, ColumnData, Config};
 use tokio::net::TcpStream;
 use tokio_util::compat::{Compat, TokioAsyncWriteCompatExt};
 
-use super::{Dialect, Login, Query, Rows, bytes, not_connected, number, select};
+use super::rows::{Rows, select};
+use super::{Dialect, Login, Query, bytes, not_connected, number};
 use crate::cell::Cell;
 use crate::{Choice, Item, SourceError};
 
@@ -59,11 +60,12 @@ impl SqlServer {
         let config = self.config();
         let stream = TcpStream::connect(config.get_addr()).await.map_err(|error| not_connected(&error))?;
         stream.set_nodelay(true)?;
-        Client::connect(config, stream.compat_write()).await.map_err(|error| not_connected(&error))
+        let connected = Box::pin(Client::connect(config, stream.compat_write())).await;
+        connected.map_err(|error| not_connected(&error))
     }
 }
 
-fn wrong(error: tiberius::error::Error) -> SourceError {
+fn wrong(error: &tiberius::error::Error) -> SourceError {
     SourceError::Database(format!("the database says: {error}"))
 }
 
@@ -73,21 +75,21 @@ pub(super) async fn read(
     choice: &Choice,
     give: &mut impl AsyncFnMut(Item) -> ControlFlow<()>,
 ) -> Result<(), SourceError> {
-    let mut client = server.connect().await?;
+    let mut client = Box::pin(server.connect()).await?;
     let sql = match query {
         Query::Text(sql) => sql.clone(),
         Query::Table(table) => {
             let none = format!("SELECT TOP 0 * FROM {}", Dialect::SqlServer.table(table)?);
-            let mut described = client.simple_query(none).await.map_err(wrong)?;
-            let columns = described.columns().await.map_err(wrong)?.unwrap_or_default();
+            let mut described = client.simple_query(none).await.map_err(|error| wrong(&error))?;
+            let columns = described.columns().await.map_err(|error| wrong(&error))?.unwrap_or_default();
             let columns: Vec<String> = columns.iter().map(|column| column.name().to_owned()).collect();
-            drop(described.into_results().await.map_err(wrong)?);
+            drop(described.into_results().await.map_err(|error| wrong(&error))?);
             select(Dialect::SqlServer, table, &columns, choice)?
         }
     };
     let mut rows = Rows::new(choice);
-    let mut stream = client.simple_query(sql).await.map_err(wrong)?.into_row_stream();
-    while let Some(row) = stream.try_next().await.map_err(wrong)? {
+    let mut stream = client.simple_query(sql).await.map_err(|error| wrong(&error))?.into_row_stream();
+    while let Some(row) = stream.try_next().await.map_err(|error| wrong(&error))? {
         let cells = row.cells().map(|(_, data)| cell(data)).collect();
         let item = rows.item(row.columns().iter().map(tiberius::Column::name), cells)?;
         if give(item).await.is_break() {

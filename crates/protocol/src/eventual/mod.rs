@@ -199,6 +199,20 @@ impl Eventual {
         self.handoff.is_swept()
     }
 
+    /// Does it keep copies of all of a range, and has it what the other replicas had when they were compared last? What
+    /// such a node does not have, there is not, as far as can be known. See [`sync`].
+    pub fn has_all(&self, range: Range) -> bool {
+        let Some(table) = &self.table else { return false };
+        if !table.kept(self.me).is_some_and(|kept| kept.covers(&range, self.settings.space)) {
+            return false;
+        }
+        // Between two neighbouring ends nothing changes of who keeps what, and of what is compared.
+        let arcs = self.filled.iter().flat_map(|arc| [arc.low, arc.high]);
+        let ends = arcs.chain(table.members().iter().map(|member| member.id)).chain([range.high]);
+        let mut within = ends.filter(|id| range.contains(*id));
+        within.all(|id| self.is_filled(id) || self.others(id).is_empty())
+    }
+
     /// Has everything that it is no replica of got to its replicas? A departing node, whose table it is not in, may
     /// stop then.
     pub fn is_drained(&self) -> bool {

@@ -7,7 +7,7 @@ use chordata_protocol::eventual::{
     Caller, Change, ClientError, Durability, Effect, Event, Eventual, Member, Outcome, Remembered, Request,
     Response, Settings, Stamped, StoreId, Stores, Table, Timer,
 };
-use chordata_protocol::{Id, Key, Operation, Space, Time, Version};
+use chordata_protocol::{Id, Key, Operation, Range, Space, Time, Version};
 
 use crate::check::{History, left_over, lost, unequal};
 use crate::disk::Disk;
@@ -561,4 +561,45 @@ fn that_values_end_moves_no_copies_though_clocks_differ() {
     let counters = world.counters();
     assert!(counters.syncs > 20 && counters.ended > 400, "{counters:?}");
     assert_eq!((counters.pulled, counters.pushed), (0, 0), "replicas agree, whichever has come to it");
+}
+
+#[test]
+fn a_node_has_all_of_a_range_when_it_keeps_it_and_has_compared_it() {
+    let mut world = ring(5, Durability::Sync);
+    let keys: Vec<Key> = (0..60).map(|number| Key::new(format!("key {number}"))).collect();
+    for key in &keys {
+        world.write(world.up()[0], key, Some(b"1".to_vec()), 1);
+        world.run(Duration::from_millis(20));
+    }
+    world.run(seconds(10));
+    let whole = Range { low: Id::ZERO, high: Id::ZERO };
+    for store in world.up() {
+        let (kept, machine) = (world.table().kept(store).unwrap(), world.machine(store));
+        assert!(machine.has_all(kept) && !machine.has_all(whole), "of five, each keeps three parts");
+        let beyond = Range { high: world.space.next(kept.high), ..kept };
+        assert!(!machine.has_all(beyond));
+    }
+    let joined = world.add();
+    let mut before = 0;
+    loop {
+        world.run(Duration::from_millis(5));
+        let machine = world.machine(joined);
+        let Some(kept) = machine.table().and_then(|table| table.kept(joined)) else { continue };
+        let theirs: Vec<&Key> = keys.iter().filter(|key| kept.contains(key.id(world.space))).collect();
+        let there = theirs.iter().filter(|key| value(&world, joined, key).is_some()).count();
+        if machine.has_all(kept) {
+            assert_eq!(there, theirs.len(), "it says so only when it is so");
+            break;
+        }
+        before += 1;
+        assert!(
+            world.now < Time::from_micros(120_000_000),
+            "it comes to have all: {there} of {}",
+            theirs.len()
+        );
+    }
+    assert!(before > 0, "it did not have all from the beginning");
+    // Who is alone has all there is.
+    let alone = ring(1, Durability::Stored);
+    assert!(alone.machine(alone.up()[0]).has_all(whole));
 }

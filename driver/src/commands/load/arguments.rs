@@ -125,7 +125,7 @@ pub(crate) struct Common {
     /// Read everything, show what would be stored, store nothing
     #[arg(long, conflicts_with = "resume")]
     pub(super) dry_run: bool,
-    /// Where rows go that cannot be stored, each with its reason [default: NAME.rejects.ndjson, in this directory]
+    /// Where rows go that cannot be stored, each with its reason [default: NAME.rejects.ndjson, in this directory; with --resume, where they went before]
     #[arg(long, value_name = "FILE")]
     pub(super) rejects: Option<PathBuf>,
     /// Batches of rows on their way at once
@@ -240,6 +240,19 @@ impl Source {
             Source::File { format: Format::Parquet, .. } => "parquet",
             Source::File { format: Format::Arrow, .. } => "arrow",
             Source::Sql(_) => "sql",
+        }
+    }
+
+    /// The file of this machine that is read, if it is one.
+    pub(super) fn local(&self) -> Option<PathBuf> {
+        match self {
+            Source::File { path: Some(path), .. } => Some(path.clone()),
+            Source::File { path: None, .. } => Some(PathBuf::from("/dev/stdin")),
+            // A URL of a server is the path of no file.
+            Source::Sql(sql) => {
+                let name = ["sqlite://", "sqlite:"].iter().find_map(|scheme| sql.source.strip_prefix(scheme));
+                Some(PathBuf::from(name.unwrap_or(&sql.source)))
+            }
         }
     }
 

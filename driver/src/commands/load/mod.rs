@@ -84,6 +84,10 @@ async fn load(job: &Job, client: &Client, context: &Context) -> Outcome {
     let mut state = LoadState::find(job, cluster.settings.cluster)?;
     if *resume {
         state = state.begin_again(job)?;
+    }
+    let keep = state.rejects();
+    let rejects = Rejects::new(state.rejects_file(job), keep, &job.source)?;
+    if *resume {
         match state.rows() {
             0 => output
                 .remark("no earlier load of this source was broken off: it is loaded from its beginning"),
@@ -94,8 +98,6 @@ async fn load(job: &Job, client: &Client, context: &Context) -> Outcome {
             "an earlier load of this source was broken off behind row {rows}: with --resume it would go on there"
         ));
     }
-    let rejects =
-        Rejects::new(job.common.rejects.clone().unwrap_or_else(|| job.source.rejects()), state.rejects());
     let mut progress = Progress::new(output, &feed, "stored");
     let (sender, chunks) = tokio::sync::mpsc::channel::<Chunk>(CHUNKS_AHEAD);
     let began = Instant::now();

@@ -1,14 +1,16 @@
 //! The file of rows that could not be stored: one a line, with its place in the source and the reason.
 //!
 //! A line has the fields of a dump where there is a key and a value: mended, the file can be loaded. It is made when there
-//! is something to write.
+//! is something to write, and is never the source itself.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use chordata_loaders::{Pair, Reject, dump};
 
+use super::arguments::Source;
 use crate::failure::{Failure, Outcome};
 
 /// See the [module](self).
@@ -43,8 +45,20 @@ pub(super) fn line_of_row(reject: &Reject) -> String {
 
 impl Rejects {
     /// Behind what an earlier load has written that is resumed.
-    pub(super) fn new(path: PathBuf, keep: u64) -> Rejects {
-        Rejects { path, file: None, keep, length: keep }
+    ///
+    /// # Errors
+    /// When it is the source: what is rejected would be written over what is read.
+    pub(super) fn new(path: PathBuf, keep: u64, source: &Source) -> Outcome<Rejects> {
+        let identity = |path: &Path| path.metadata().ok().map(|about| (about.dev(), about.ino()));
+        let is_it = |source: &Path| identity(&path).is_some_and(|it| identity(source) == Some(it));
+        if source.local().is_some_and(|source| is_it(&source)) {
+            return Err(Failure::input(format!(
+                "{} is the source itself: rows that cannot be stored would be written over it. Say with --rejects where they \
+                 are to go",
+                path.display()
+            )));
+        }
+        Ok(Rejects { path, file: None, keep, length: keep })
     }
 
     /// Writes lines.
@@ -66,6 +80,11 @@ impl Rejects {
                     .write(true)
                     .open(&self.path)
                     .map_err(failed)?;
+                if file.metadata().map_err(failed)?.len() < self.keep {
+                    return Err(Failure::failed(format!(
+                        "{path} has lost what was in it: load from the beginning"
+                    )));
+                }
                 // What was written behind the last note comes again.
                 file.set_len(self.keep).map_err(failed)?;
                 file.seek(SeekFrom::End(0)).map_err(failed)?;

@@ -2,7 +2,8 @@
 //! made of the cluster, the file's path and how it is read.
 //!
 //! It says up to which row everything is acknowledged or rejected. The file must be the same one still: length and time
-//! of the last change. The state goes away when a load has come to its end.
+//! of the last change; and so must the file of rejects, if there were any. The state goes away when a load has come to its
+//! end.
 
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
@@ -33,6 +34,9 @@ struct Noted {
     failed: u64,
     /// Bytes in the file of rejects.
     rejects: u64,
+    /// Where that is.
+    #[serde(default)]
+    rejects_file: PathBuf,
 }
 
 impl LoadState {
@@ -76,7 +80,7 @@ impl LoadState {
     /// Goes on where an earlier load was broken off.
     ///
     /// # Errors
-    /// When the source has changed since.
+    /// When the source has changed since, or what was rejected is not where it was written.
     pub(super) fn begin_again(mut self, job: &Job) -> Outcome<LoadState> {
         let Some(earlier) = self.earlier()? else { return Ok(self) };
         if (earlier.bytes, earlier.changed_ns) != (self.noted.bytes, self.noted.changed_ns) {
@@ -86,7 +90,41 @@ impl LoadState {
             )));
         }
         self.noted = earlier;
+        let Noted { rejects, rejects_file: written, failed, .. } = &self.noted;
+        if *rejects == 0 {
+            return Ok(self);
+        }
+        if let Some(wanted) = job.common.rejects.as_deref().filter(|wanted| whole(wanted) != *written) {
+            return Err(Failure::input(format!(
+                "the {failed} rows that could not be stored so far are in {}, and the others would be in {}: leave --rejects \
+                 out, or load {} from its beginning, without --resume",
+                written.display(),
+                wanted.display(),
+                job.source.name()
+            )));
+        }
+        let there = std::fs::metadata(written).map(|about| about.len());
+        if there.as_ref().map_or(true, |there| there < rejects) {
+            let there = there.map_or_else(|error| error.to_string(), |there| format!("it has {there} bytes"));
+            return Err(Failure::input(format!(
+                "the {failed} rows that could not be stored so far were written to {}, {rejects} bytes of it, and are not there \
+                 any more ({there}): put the file back, or load {} from its beginning, without --resume",
+                written.display(),
+                job.source.name()
+            )));
+        }
         Ok(self)
+    }
+
+    /// Where rejects go: behind those of the load that goes on, where somebody says, or beside the command.
+    pub(super) fn rejects_file(&mut self, job: &Job) -> PathBuf {
+        let said = job.common.rejects.clone().unwrap_or_else(|| job.source.rejects());
+        let wanted = whole(&said);
+        if self.noted.rejects > 0 && wanted != self.noted.rejects_file {
+            return self.noted.rejects_file.clone();
+        }
+        self.noted.rejects_file = wanted;
+        said
     }
 
     /// Forgets an earlier load, if there was one: how many rows it had done.
@@ -145,4 +183,14 @@ impl LoadState {
             Ok(()) | Err(_) => Ok(()),
         }
     }
+}
+
+/// A path that means the same file from any directory.
+fn whole(path: &Path) -> PathBuf {
+    let known = |path: &Path| path.canonicalize().ok();
+    // The file itself need not be there yet.
+    let beside = || {
+        Some(known(path.parent().filter(|parent| !parent.as_os_str().is_empty())?)?.join(path.file_name()?))
+    };
+    known(path).or_else(beside).or_else(|| std::path::absolute(path).ok()).unwrap_or_else(|| path.to_owned())
 }
