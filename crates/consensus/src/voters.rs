@@ -37,6 +37,11 @@ impl Core {
             return Err(ChangeError::NoVoters);
         }
         let _one_at_a_time = self.changing.lock().await;
+        // A leader that has removed itself leads until its next tick; openraft takes no change of it that comes then
+        // (and ends the process, where it checks itself).
+        if self.membership().await.map_err(ChangeError::Fatal)?.get_node(&self.link.me).is_none() {
+            return Err(ChangeError::NotLeader { leader: None });
+        }
         let deadline = Instant::now() + self.timing.change_timeout;
         self.list(wanted, deadline).await?;
         self.catch_up(wanted, deadline).await?;

@@ -69,6 +69,8 @@ pub enum Work {
     Undo {
         /// These are released.
         names: Vec<String>,
+        /// From which cluster.
+        cluster: ClusterId,
         /// Why.
         reason: String,
     },
@@ -126,8 +128,8 @@ pub struct SetUp {
 pub enum Effect {
     /// Look at servers. Answered by [`Event::Seen`].
     Look(Vec<(String, Address)>),
-    /// Have a peer found a ring, or join it. If it is in that ring already, nothing; if it is in another one, it is
-    /// released first. Answered by [`Event::Entered`].
+    /// Have a peer found a ring, or join it. If it is in that ring already, nothing; if it is in another one, that fails.
+    /// Answered by [`Event::Entered`].
     Enter {
         /// Who.
         name: String,
@@ -172,10 +174,10 @@ pub enum Effect {
         /// Which ring.
         cluster: ClusterId,
     },
-    /// Release peers, whatever they are in. Answered by [`Event::Released`].
+    /// Release peers, each from the cluster that is meant, and from no other. Answered by [`Event::Released`].
     Release {
         /// These.
-        names: Vec<String>,
+        from: BTreeMap<String, ClusterId>,
         /// These are in the ring that goes on, whose members then forget who was released.
         others: Vec<String>,
     },
@@ -216,7 +218,7 @@ pub enum Event {
     Heir(Result<String, String>),
     /// It is out of the ring.
     Left(Result<(), String>),
-    /// Those that are on standby now; the others did not answer.
+    /// Those of which nothing is left in the clusters that were meant; the others did not answer.
     Released(BTreeSet<String>),
 }
 
@@ -240,8 +242,8 @@ pub struct Book {
     pub peers: BTreeMap<String, Peer>,
     /// The ring, if there is one.
     pub dht: Option<Dht>,
-    /// Free peers that are still to be released.
-    pub owed: BTreeSet<String>,
+    /// Free peers that are still to be released, and from which cluster.
+    pub owed: BTreeMap<String, ClusterId>,
     /// Members that were told to leave and did not answer, perhaps because they have left; with who leads if they have.
     #[serde(default)]
     pub doubtful: BTreeMap<String, Option<String>>,
@@ -269,7 +271,7 @@ impl Book {
             host: peer.host.clone(),
             manager_port: peer.manager_port,
             peer_port: peer.peer_port,
-            to_be_released: self.owed.contains(name),
+            to_be_released: self.owed.contains_key(name),
         }
     }
 
@@ -301,7 +303,7 @@ impl Book {
             Some(_) if members < PEERS_MIN => problems.push(format!("the ring has only {members} peers")),
             None | Some(_) => {}
         }
-        for name in &self.owed {
+        for name in self.owed.keys() {
             if self.peers.get(name).is_none_or(|peer| peer.state != PeerState::Free) {
                 problems.push(format!("{name} is to be released, but is no free peer"));
             }

@@ -113,6 +113,7 @@ mod tests {
     use super::*;
     use crate::book::{Peer, Work};
     use chordata_rpc::manager::PeerState;
+    use chordata_rpc::service::ClusterId;
 
     #[test]
     fn a_book_is_read_as_it_was_kept_and_only_by_one_process() {
@@ -122,7 +123,8 @@ mod tests {
         let mut book = Book::default();
         let peer = Peer { host: "h".to_owned(), manager_port: 1, peer_port: 2, state: PeerState::Free };
         book.peers.insert("a".to_owned(), peer);
-        book.work = Some(Work::Undo { names: vec!["a".to_owned()], reason: "no".to_owned() });
+        let (names, cluster) = (vec!["a".to_owned()], ClusterId([3; 16]));
+        book.work = Some(Work::Undo { names, cluster, reason: "no".to_owned() });
         shelf.keep(&book).unwrap();
         assert_eq!(shelf.read().unwrap(), book);
         assert!(matches!(Shelf::open(place.path()), Err(DiskError::Locked(_))));

@@ -87,7 +87,7 @@ impl World {
                 };
                 Event::Left(left.map_err(|reason| format!("{name} has not left the ring: {reason}")))
             }
-            Effect::Release { names, others } => Event::Released(self.release(book, &names, &others).await),
+            Effect::Release { from, others } => Event::Released(self.release(book, &from, &others).await),
         }
     }
 
@@ -144,8 +144,8 @@ impl World {
             };
             match standing.seat {
                 Some(seat) if seat.cluster == cluster => return Ok(()),
-                // It was told so by somebody else, or is left of a ring that is gone.
-                Some(_) => drop(stub.release(within(RELEASE_WITHIN)).await),
+                // Somebody else has told it so, and may count on it.
+                Some(seat) => return Err(format!("it is in another ring, of cluster {}", seat.cluster)),
                 None if standing.entering => {}
                 None if told => return Err(standing.last.unwrap_or_else(|| "it gave up".to_owned())),
                 None => {
@@ -165,6 +165,7 @@ impl World {
     async fn load(&self, address: &Address, cluster: ClusterId, year: u16) -> Result<u64, String> {
         let order = LoadOrder {
             number: u128::from_be_bytes(cluster.0),
+            cluster,
             file: format!("details-{year}.csv"),
             key: KEY.to_owned(),
         };
@@ -215,15 +216,22 @@ impl World {
         }
     }
 
-    /// Releases peers; answers which of them are on standby now.
-    async fn release(&self, book: &Book, names: &[String], others: &[String]) -> BTreeSet<String> {
-        let peers = names.iter().filter_map(|name| Some((name, book.peers.get(name)?)));
-        let releases = peers.map(async |(name, peer)| {
+    /// Releases peers, each from that cluster; answers of which of them nothing is left there.
+    async fn release(
+        &self,
+        book: &Book,
+        from: &BTreeMap<String, ClusterId>,
+        others: &[String],
+    ) -> BTreeSet<String> {
+        let peers = from.iter().filter_map(|(name, cluster)| Some((name, *cluster, book.peers.get(name)?)));
+        let releases = peers.map(async |(name, cluster, peer)| {
             let stub = self.pool.standby(&peer.address());
             // One that is just being started gets a second chance.
             for _ in 0..2 {
-                match stub.release(within(RELEASE_WITHIN)).await {
+                match stub.release(within(RELEASE_WITHIN), Some(cluster)).await {
                     Ok(Ok(())) => return Some(name.clone()),
+                    // It was put into another ring meanwhile: it has nothing of this one any more.
+                    Ok(Err(Error::AlreadyMember(_, other))) if other != cluster => return Some(name.clone()),
                     Ok(Err(error)) => tracing::warn!("{name} is not released: {error}"),
                     Err(error) => tracing::warn!("{name} is not released: {}", CallFailure::from(error)),
                 }

@@ -1,6 +1,6 @@
 //! The shell around the book: takes commands, carries out one after the other, keeps the book before every step.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -25,7 +25,7 @@ use crate::errands::World;
 
 /// Commands that wait for their turn.
 const WAITING_MAX: usize = 64;
-/// Outcomes that are remembered.
+/// Outcomes of commands that are over which are remembered.
 const OUTCOMES_KEPT: usize = 256;
 /// How long one question for an outcome is kept waiting.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -59,10 +59,13 @@ pub enum RunError {
     Random(String),
 }
 
-/// What became of commands, by number.
+/// What became of commands, by number. None: it waits, or is being carried out.
+#[derive(Default)]
 struct Outcomes {
     next: u64,
     known: BTreeMap<u64, Option<Result<Report, Refused>>>,
+    /// Those that are over, in the order in which they ended.
+    over: VecDeque<u64>,
 }
 
 struct Shared {
@@ -78,22 +81,42 @@ struct Shared {
 struct Desk(Arc<Shared>);
 
 impl Desk {
+    /// A desk, and what is ordered there. Numbers are those behind `next`.
+    fn open(book: &Book, next: u64) -> (Desk, mpsc::Receiver<(u64, Command)>) {
+        let (orders, waiting) = mpsc::channel(WAITING_MAX);
+        let shared = Shared {
+            orders,
+            list: watch::Sender::new(book.list()),
+            outcomes: Mutex::new(Outcomes { next, ..Outcomes::default() }),
+            changed: watch::Sender::new(()),
+        };
+        (Desk(Arc::new(shared)), waiting)
+    }
+
     async fn number(&self) -> u64 {
         let mut outcomes = self.0.outcomes.lock().await;
         outcomes.next += 1;
         let number = outcomes.next;
         outcomes.known.insert(number, None);
-        while outcomes.known.len() > OUTCOMES_KEPT {
-            outcomes.known.pop_first();
-        }
         number
     }
 
+    /// A command is over. Of those that are, the oldest are forgotten; one that is under way is not.
     async fn settle(&self, number: u64, outcome: Result<Report, Refused>) {
-        if let Some(known) = self.0.outcomes.lock().await.known.get_mut(&number) {
-            *known = Some(outcome);
+        let mut outcomes = self.0.outcomes.lock().await;
+        outcomes.known.insert(number, Some(outcome));
+        outcomes.over.push_back(number);
+        while outcomes.over.len() > OUTCOMES_KEPT {
+            let oldest = outcomes.over.pop_front();
+            oldest.map(|oldest| outcomes.known.remove(&oldest));
         }
+        drop(outcomes);
         self.0.changed.send_replace(());
+    }
+
+    /// A command was not taken: nobody will ask for it.
+    async fn drop_number(&self, number: u64) {
+        self.0.outcomes.lock().await.known.remove(&number);
     }
 }
 
@@ -109,6 +132,7 @@ impl Manager for Desk {
         match self.0.orders.try_send((number, command)) {
             Ok(()) => Ok(number),
             Err(_) => {
+                self.drop_number(number).await;
                 Err(Refused("the manager has too many commands waiting: try again in a moment".to_owned()))
             }
         }
@@ -165,15 +189,8 @@ pub async fn run(
     let listening = listener.local_address().map_err(|error| RunError::Listen(error.to_string()))?;
     let mut seed = [0; 8];
     getrandom::fill(&mut seed).map_err(|error| RunError::Random(error.to_string()))?;
-    let (orders, waiting) = mpsc::channel(WAITING_MAX);
-    let shared = Shared {
-        orders,
-        list: watch::Sender::new(book.list()),
-        // Numbers of an earlier process are not taken for those of this one.
-        outcomes: Mutex::new(Outcomes { next: u64::from_le_bytes(seed) >> 1, known: BTreeMap::new() }),
-        changed: watch::Sender::new(()),
-    };
-    let desk = Desk(Arc::new(shared));
+    // Numbers of an earlier process are not taken for those of this one.
+    let (desk, waiting) = Desk::open(&book, u64::from_le_bytes(seed) >> 1);
     let credentials = Credentials::new(None, settings.secret.clone());
     let serving = tokio::spawn(chordata_rpc::serve(
         listener,
@@ -261,5 +278,39 @@ impl Worker {
     fn keep(&self) -> Result<(), DiskError> {
         self.desk.0.list.send_replace(self.book.list());
         self.shelf.keep(&self.book)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+mod tests {
+    use super::*;
+
+    fn context() -> Context {
+        tarpc::context::current()
+    }
+
+    #[tokio::test]
+    async fn what_is_under_way_is_known_however_many_ask_for_other_things_meanwhile() {
+        let (desk, mut waiting) = Desk::open(&Book::default(), 7);
+        let teardown = Command::TeardownDht { name: "a".to_owned() };
+        let long = desk.clone().order(context(), teardown.clone()).await.unwrap();
+        let mut lists = Vec::new();
+        for _ in 0..3 * OUTCOMES_KEPT {
+            lists.push(desk.clone().order(context(), Command::List).await.unwrap());
+        }
+        let (number, command) = waiting.recv().await.unwrap();
+        assert_eq!((number, command), (long, teardown));
+        let outcome = Err(Refused("no".to_owned()));
+        assert!(desk.0.outcomes.lock().await.known.contains_key(&long), "it is not forgotten");
+        desk.settle(long, outcome.clone()).await;
+        assert_eq!(desk.clone().outcome(context(), long).await, Progress::Done(outcome));
+
+        // Those that are over are forgotten, the oldest first, and those that were not taken at once.
+        assert_eq!(desk.clone().outcome(context(), lists[0]).await, Progress::Unknown);
+        let last = *lists.last().unwrap();
+        assert!(matches!(desk.clone().outcome(context(), last).await, Progress::Done(Ok(_))));
+        while desk.clone().order(context(), Command::TeardownDht { name: "a".to_owned() }).await.is_ok() {}
+        assert_eq!(desk.0.outcomes.lock().await.known.len(), OUTCOMES_KEPT + WAITING_MAX);
     }
 }

@@ -157,7 +157,7 @@ pub enum Error {
     )]
     OnStandby,
     /// Have it leave first. Nothing was changed.
-    #[error("this server is in a ring already, as {0} of the cluster {1}: have it leave that first")]
+    #[error("this server belongs to a ring already, as {0} of the cluster {1}: have it leave that first")]
     AlreadyMember(Peer, ClusterId),
     /// Try again later. Nothing was changed.
     #[error("not possible now: {0}")]

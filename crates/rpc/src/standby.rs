@@ -30,6 +30,9 @@ pub struct Standing {
     pub seat: Option<Seated>,
     /// Is it on its way into a ring?
     pub entering: bool,
+    /// The cluster that it belongs to: the one that it is in, or on its way into, or that of the store on its disk. None:
+    /// to none, or nobody knows yet. [`Standby::release`] wants it named.
+    pub belongs_to: Option<ClusterId>,
     /// Why its last part in a ring, or its last attempt at one, is over.
     pub last: Option<String>,
 }
@@ -46,7 +49,8 @@ pub struct Seated {
 /// Into which ring a server on standby is to go.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum JoinWish {
-    /// As its settings say: the one of those that `--join` names; without any it founds one.
+    /// As its settings say: the one of those that `--join` names; without any it founds one. A server that was in a ring
+    /// before goes back to that, and never founds a second one.
     AsSet,
     /// A new ring, whose first node it is.
     Found {
@@ -82,6 +86,8 @@ impl JoinWish {
 pub struct LoadOrder {
     /// Tells this order from others: asked again with the same number, it is the same order.
     pub number: u128,
+    /// Into which cluster; a server that is in another one refuses.
+    pub cluster: ClusterId,
     /// A CSV file in the server's directory of tables: its name, no path.
     pub file: String,
     /// The column that has the keys; the value is the row as a JSON object, its fields in the order of the file.
@@ -102,13 +108,16 @@ pub struct Loading {
 pub trait Standby {
     /// How the process is.
     async fn standing() -> Standing;
-    /// Enters a ring; answers when it is in it. One that is in the cluster that is named already answers at once.
+    /// Enters a ring; answers when it is in it. One that is in the cluster that is named already answers at once; one that
+    /// is in another one refuses.
     async fn enter(wish: JoinWish) -> Result<Peer, Error>;
     /// Hands all keys over, leaves the ring, and is on standby again.
     async fn leave() -> Result<(), Error>;
-    /// Leaves the ring, or gives up entering one, *without* handing anything over: all that it has is erased, and it is on
-    /// standby again. One that is on standby answers at once.
-    async fn release() -> Result<(), Error>;
+    /// Leaves the ring of this cluster, or gives up entering it, *without* handing anything over: all that it has of it is
+    /// erased, and it is on standby again. One that belongs to no cluster answers at once. One that belongs to another
+    /// cluster refuses ([`Error::AlreadyMember`]; [`Error::Unavailable`] on its way into it), and nothing is erased. None:
+    /// the cluster that it belongs to is not known yet ([`Standing::belongs_to`]).
+    async fn release(cluster: Option<ClusterId>) -> Result<(), Error>;
     /// Loads a table of this server's machine into the ring that it is in: begins, or says how far it is.
     async fn load(order: LoadOrder) -> Result<Loading, Error>;
 }

@@ -33,8 +33,13 @@ pub(crate) async fn call(
         return Ok(None);
     }
     let bad_usage = || Failure::input(format!("usage: chordata rpc {method} {usage}"));
+    let mut named = None;
     let wish = match (method, arguments) {
         ("enter", arguments) => Some(wish(arguments)?.ok_or_else(bad_usage)?),
+        ("release", [cluster]) => {
+            named = Some(cluster.parse::<ClusterId>().map_err(Failure::input)?);
+            None
+        }
         (_, []) => None,
         (_, _) => return Err(bad_usage()),
     };
@@ -48,7 +53,14 @@ pub(crate) async fn call(
     let answer = match (method, wish) {
         ("enter", Some(wish)) => stub.enter(limit, wish).await.map(|entered| entered.map(|me| to_json(&me))),
         ("leave", _) => stub.leave(limit).await.map(|left| left.map(|()| Ok(Json::Null))),
-        ("release", _) => stub.release(limit).await.map(|released| released.map(|()| Ok(Json::Null))),
+        ("release", _) => {
+            // The one that it is in as of now, and no other that it may be put into meanwhile.
+            let cluster = match named {
+                Some(cluster) => Some(cluster),
+                None => stub.standing(limit).await.map_err(ClientFailure::from_call)?.belongs_to,
+            };
+            stub.release(limit, cluster).await.map(|released| released.map(|()| Ok(Json::Null)))
+        }
         _ => stub.standing(limit).await.map(|standing| Ok(to_json(&standing))),
     };
     let answer = answer.map_err(ClientFailure::from_call)?.map_err(ClientFailure::from)?;

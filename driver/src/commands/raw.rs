@@ -54,7 +54,7 @@ const METHODS: [(&str, &str); 32] = [
     ("standing", ""),
     ("enter", "[found [single|chain|eventual [K [memory|interval|sync]]] | join HOST:PORT...]"),
     ("leave", ""),
-    ("release", ""),
+    ("release", "[CLUSTER]"),
     ("methods", ""),
 ];
 

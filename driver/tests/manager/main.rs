@@ -4,7 +4,9 @@
 
 mod crashes;
 mod crowd;
+mod losses;
 mod processes;
+mod secret;
 mod story;
 #[path = "../support/mod.rs"]
 mod support;

@@ -75,7 +75,22 @@ pub(crate) struct Site {
     home: TempDir,
     pub(crate) manager: Process,
     manager_arguments: Vec<String>,
+    /// How all of them say their secret, if they have one.
+    secret: Vec<String>,
     pub(crate) peers: Vec<Peer>,
+}
+
+/// What was written to standard error is shown by a test that failed.
+impl Drop for Site {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        for name in self.peers.iter().map(|peer| peer.name.as_str()).chain(["manager"]) {
+            let log = std::fs::read_to_string(self.log(name)).unwrap_or_default();
+            println!("--- {name}\n{log}");
+        }
+    }
 }
 
 /// Where the repository's samples are.
@@ -86,12 +101,25 @@ pub(crate) fn samples() -> PathBuf {
 impl Site {
     /// A manager, and these servers, which register themselves; their tables are in that directory.
     pub(crate) fn start(names: &[&str], tables: &Path) -> Site {
+        Site::start_with(names, tables, None)
+    }
+
+    /// The same, all with this secret.
+    pub(crate) fn start_with(names: &[&str], tables: &Path, secret: Option<&str>) -> Site {
         let home = tempfile::tempdir().unwrap();
+        let secret = match secret {
+            Some(text) => {
+                std::fs::write(home.path().join("secret"), text).unwrap();
+                ["--secret-file", "secret"].map(str::to_owned).to_vec()
+            }
+            None => Vec::new(),
+        };
         let port = free_port().to_string();
-        let manager_arguments: Vec<String> =
+        let mut manager_arguments: Vec<String> =
             ["manager", &port, "--data", "manager", "-v"].map(str::to_owned).to_vec();
+        manager_arguments.extend(secret.clone());
         let manager = Process::start(home.path(), &home.path().join("manager.log"), &manager_arguments);
-        let mut site = Site { home, manager, manager_arguments, peers: Vec::new() };
+        let mut site = Site { home, manager, manager_arguments, secret, peers: Vec::new() };
         for name in names {
             site.add(name, tables, true);
         }
@@ -106,6 +134,7 @@ impl Site {
         let fixed = ["serve", "--standby", "--name", name, "--port", &text, "--data", &data];
         let mut arguments: Vec<String> = fixed.map(str::to_owned).to_vec();
         arguments.extend(["--stabilize-ms", "100", "--dht-data", &tables].map(str::to_owned));
+        arguments.extend(self.secret.clone());
         if registers {
             arguments.extend(["--manager".to_owned(), self.manager.address.clone()]);
         }
@@ -153,7 +182,17 @@ impl Site {
 
     /// Gives the manager a command.
     pub(crate) fn peer_command(&self, arguments: &[&str]) -> Ran {
-        tell(self.home(), &self.manager.address, arguments)
+        let secret: Vec<&str> = self.secret.iter().map(String::as_str).collect();
+        tell(self.home(), &self.manager.address, &[&secret, arguments].concat())
+    }
+
+    /// Gives a node of that server a command.
+    pub(crate) fn node_command(&self, name: &str, arguments: &[&str]) -> Ran {
+        let address = format!("127.0.0.1:{}", self.peers[self.place(name)].port);
+        let mut all: Vec<&str> = self.secret.iter().map(String::as_str).collect();
+        all.extend(["--node", &address]);
+        all.extend(arguments);
+        run(self.home(), &all)
     }
 
     /// What came of a command that succeeds.
@@ -186,8 +225,7 @@ impl Site {
 
     /// How a server is, as it says itself.
     pub(crate) fn standing(&self, name: &str) -> Json {
-        let port = self.peers[self.place(name)].port;
-        run(self.home(), &["--node", &format!("127.0.0.1:{port}"), "rpc", "standing"]).exits(0).json()
+        self.node_command(name, &["rpc", "standing"]).exits(0).json()
     }
 
     /// Every server is where the manager says, all of those in the ring in one.

@@ -18,6 +18,7 @@ use super::bytes::{spell, split};
 use super::front::{Front, Serving, Shared, has_segments};
 use super::problem::Problem;
 use super::request::{self, Parameters, segment};
+use chordata_rpc::service::Error;
 use chordata_rpc::standby::JoinWish;
 
 /// Pairs asked for at once.
@@ -305,14 +306,16 @@ pub(crate) async fn depart(State(front): State<Shared>, uri: Uri) -> Result<Resp
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Join {
-    /// Nodes of that ring: HOST or HOST:PORT. None: those that the server was started with.
+    /// Nodes of that ring: HOST or HOST:PORT. None: those of the ring that it was in before, or those that the server was
+    /// started with; without either, it founds a ring.
     #[serde(default)]
     contacts: Vec<String>,
 }
 
 /// Joins the ring
 ///
-/// For servers that were started outside of it, or have left it.
+/// For servers that were started outside of it, or have left it. Whoever was in a ring before goes back to that one, unless
+/// others are named, and never founds a second one.
 #[utoipa::path(
     post, path = "/join", tag = "classic", request_body(content = Option<Join>, description = "may be left away"),
     responses(
@@ -337,14 +340,18 @@ pub(crate) async fn join(State(front): State<Shared>, request: Request) -> Resul
     let contacts =
         contacts.collect::<Result<Vec<_>, _>>().map_err(|error| Problem::bad(error.to_string()))?;
     if front.seat.node().is_some() {
-        return Err(
-            chordata_rpc::service::Error::Barred("this server is already in the ring".to_owned()).into()
-        );
+        return Err(Error::Barred("this server is already in the ring".to_owned()).into());
     }
     let wish = match contacts {
         contacts if contacts.is_empty() => JoinWish::AsSet,
         contacts => JoinWish::Join { contacts, cluster: None, placement: None },
     };
-    let me = Box::pin(front.seat.join(wish)).await?;
-    Ok(done(format!("this server is in the ring, at {:?}", me.id), None))
+    let joined = Box::pin(front.seat.join(wish)).await;
+    let me = joined.map_err(|error| match error {
+        // The request is a good one: as this server is, or that ring, it cannot be.
+        Error::NotSupported(reason) => Problem::new(Code::Refused, reason),
+        error => error.into(),
+    })?;
+    let cluster = front.seat.node().map(|node| format!(", of the cluster {}", node.cluster().cluster));
+    Ok(done(format!("this server is in the ring, at {:?}{}", me.id, cluster.unwrap_or_default()), None))
 }

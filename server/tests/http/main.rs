@@ -10,6 +10,7 @@ mod files;
 mod keys;
 mod listing;
 mod looks;
+mod standby;
 #[path = "../support/mod.rs"]
 mod support;
 mod web;

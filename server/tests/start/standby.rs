@@ -13,18 +13,18 @@ use chordata_rpc::{CallFailure, Credentials, Pool, PoolSettings, TcpNet, within 
 use crate::support::process::Process;
 use crate::support::{CALL, WHOLE_WITHIN, dead_address, eventually, free_port, within};
 
-const CLUSTER: ClusterId = ClusterId([7; 16]);
+pub(crate) const CLUSTER: ClusterId = ClusterId([7; 16]);
 
 /// A server on standby with a home that outlives its process.
-struct Spare {
-    home: tempfile::TempDir,
-    arguments: Vec<String>,
-    process: Process,
-    address: Address,
+pub(crate) struct Spare {
+    pub(crate) home: tempfile::TempDir,
+    pub(crate) arguments: Vec<String>,
+    pub(crate) process: Process,
+    pub(crate) address: Address,
 }
 
 impl Spare {
-    fn begin(name: &str, more: &[&str]) -> Spare {
+    pub(crate) fn begin(name: &str, more: &[&str]) -> Spare {
         let home = tempfile::tempdir().unwrap();
         let port = free_port().to_string();
         let fixed = ["--port", &port, "--standby", "--name", name, "--data", "data", "--stabilize-ms", "100"];
@@ -33,23 +33,23 @@ impl Spare {
         Spare { home, arguments, process, address: Address::new(&format!("127.0.0.1:{port}")) }
     }
 
-    fn start(name: &str) -> Spare {
+    pub(crate) fn start(name: &str) -> Spare {
         let spare = Spare::begin(name, &[]);
         assert_eq!(spare.process.on_standby(), spare.address);
         spare
     }
 
-    fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.process.kill();
         self.process = Process::start(self.home.path(), &self.arguments, &[]);
     }
 
-    fn data(&self) -> std::path::PathBuf {
+    pub(crate) fn data(&self) -> std::path::PathBuf {
         self.home.path().join("data")
     }
 }
 
-fn names_in(directory: &Path) -> Vec<String> {
+pub(crate) fn names_in(directory: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(directory).unwrap();
     entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
 }
@@ -59,20 +59,20 @@ fn pool(cluster: Option<ClusterId>) -> Pool {
 }
 
 /// A pool that never takes a cluster for its own: as a manager has it.
-fn outsider() -> Pool {
+pub(crate) fn outsider() -> Pool {
     let settings = PoolSettings { learn_cluster: false, ..PoolSettings::default() };
     Pool::new(Arc::new(TcpNet), Credentials::default(), settings)
 }
 
-async fn standing(pool: &Pool, spare: &Spare) -> Standing {
+pub(crate) async fn standing(pool: &Pool, spare: &Spare) -> Standing {
     pool.standby(&spare.address).standing(deadline(CALL)).await.unwrap()
 }
 
-async fn enter(pool: &Pool, spare: &Spare, wish: JoinWish) -> Result<Peer, Error> {
+pub(crate) async fn enter(pool: &Pool, spare: &Spare, wish: JoinWish) -> Result<Peer, Error> {
     pool.standby(&spare.address).enter(deadline(CALL * 3), wish).await.unwrap()
 }
 
-fn found(consistency: Option<Consistency>) -> JoinWish {
+pub(crate) fn found(consistency: Option<Consistency>) -> JoinWish {
     let replication = consistency.map(|consistency| Replication {
         consistency,
         factor: 3,
@@ -89,17 +89,17 @@ fn found(consistency: Option<Consistency>) -> JoinWish {
     JoinWish::Found { settings, id: None }
 }
 
-fn join(contact: &Spare) -> JoinWish {
+pub(crate) fn join(contact: &Spare) -> JoinWish {
     JoinWish::Join { contacts: vec![contact.address.clone()], cluster: Some(CLUSTER), placement: None }
 }
 
-async fn client(spares: &[&Spare]) -> Client {
+pub(crate) async fn client(spares: &[&Spare]) -> Client {
     let addresses: Vec<Address> = spares.iter().map(|spare| spare.address.clone()).collect();
     Client::connect(&addresses, Config::default()).await.unwrap()
 }
 
 /// Waits until these are one ring, with nobody else in it.
-async fn whole(spares: &[&Spare]) {
+pub(crate) async fn whole(spares: &[&Spare]) {
     let client = client(spares).await;
     let addresses: Vec<Address> = spares.iter().map(|spare| spare.address.clone()).collect();
     eventually("these servers are one ring", WHOLE_WITHIN, async || {
@@ -111,17 +111,17 @@ async fn whole(spares: &[&Spare]) {
     .await;
 }
 
-fn key(number: u32) -> Key {
+pub(crate) fn key(number: u32) -> Key {
     Key::new(format!("key {number}").as_str())
 }
 
-async fn fill(client: &Client) {
+pub(crate) async fn fill(client: &Client) {
     for number in 0..20 {
         client.put(key(number), Value::from(number.to_string().as_str())).await.unwrap();
     }
 }
 
-async fn verify(client: &Client) {
+pub(crate) async fn verify(client: &Client) {
     for number in 0..20 {
         let record = client.get(key(number)).await.unwrap().result.expect("every key is there");
         assert_eq!(record.value, Value::from(number.to_string().as_str()));
@@ -173,7 +173,7 @@ async fn servers_found_a_ring_join_it_leave_it_and_join_again_on_the_same_ports(
             let client = client(&all).await;
             fill(&client).await;
 
-            // A connection from before is answered by the node, and another cluster is refused.
+            // Who asked before is answered by the node, on a connection that knows it, and another cluster is refused.
             assert!(early.status(deadline(CALL)).await.unwrap().is_ok());
             let other =
                 pool(Some(ClusterId([8; 16]))).client(&spares[1].address).status(deadline(CALL)).await;
@@ -249,7 +249,7 @@ async fn released_it_forgets_everything_and_can_found_another_ring() {
         let outsider = outsider();
         let process = outsider.standby(&spare.address);
         assert_eq!(
-            process.release(deadline(CALL)).await.unwrap(),
+            process.release(deadline(CALL), Some(CLUSTER)).await.unwrap(),
             Ok(()),
             "on standby there is nothing to do"
         );
@@ -257,7 +257,7 @@ async fn released_it_forgets_everything_and_can_found_another_ring() {
             enter(&outsider, &spare, found(consistency)).await.unwrap();
             let client = client(&[&spare]).await;
             client.put(key(1), Value::from("old")).await.unwrap();
-            assert_eq!(process.release(deadline(CALL)).await.unwrap(), Ok(()));
+            assert_eq!(process.release(deadline(CALL), Some(CLUSTER)).await.unwrap(), Ok(()));
             assert_eq!(names_in(&spare.data()), ["lock"]);
             let said = standing(&outsider, &spare).await;
             assert!(said.seat.is_none() && said.last.is_some_and(|why| why.contains("released")));
@@ -297,7 +297,7 @@ async fn an_attempt_that_fails_or_is_given_up_leaves_it_on_standby() {
         .await;
         let second = enter(&outsider, &patient, nobody()).await;
         assert!(matches!(second, Err(Error::Unavailable(_))), "{second:?}");
-        assert_eq!(process.release(deadline(CALL)).await.unwrap(), Ok(()));
+        assert_eq!(process.release(deadline(CALL), None).await.unwrap(), Ok(()));
         let given_up = attempt.await.unwrap();
         assert!(
             matches!(&given_up, Err(Error::Unavailable(why)) if why.contains("told to leave")),
@@ -360,7 +360,7 @@ async fn a_usual_server_says_how_it_is_and_is_told_nothing() {
         assert_eq!((seat.me, seat.cluster, said.standby), (Peer::new(id, address), CLUSTER, false));
         let told = stub.enter(deadline(CALL), found(None)).await.unwrap();
         assert!(matches!(told, Err(Error::NotSupported(_))), "{told:?}");
-        let told = stub.release(deadline(CALL)).await.unwrap();
+        let told = stub.release(deadline(CALL), Some(CLUSTER)).await.unwrap();
         assert!(matches!(told, Err(Error::NotSupported(_))), "{told:?}");
         let left = tokio::time::timeout(Duration::from_secs(20), stub.leave(deadline(CALL))).await;
         assert!(matches!(left, Ok(Ok(Err(Error::Unavailable(_))))), "the last node stays: {left:?}");

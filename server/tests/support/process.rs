@@ -77,11 +77,24 @@ impl Process {
     /// # Panics
     /// When it does not come, with the log.
     pub(crate) fn on_standby(&self) -> Address {
+        let (address, _) = self.on_standby_with_http();
+        address
+    }
+
+    /// Waits for the line `ready standby ADDRESS [http://ADDRESS]`.
+    ///
+    /// # Panics
+    /// When it does not come, with the log.
+    pub(crate) fn on_standby_with_http(&self) -> (Address, Option<String>) {
         let line = self.lines.recv_timeout(PATIENCE);
         let line = line.unwrap_or_else(|error| panic!("not on standby ({error}):\n{}", self.log()));
         let words: Vec<&str> = line.split(' ').collect();
-        let ["ready", "standby", address] = words[..] else { panic!("it said {line:?}") };
-        Address::new(address)
+        let (address, http) = match words[..] {
+            ["ready", "standby", address] => (address, None),
+            ["ready", "standby", address, http] => (address, http.strip_prefix("http://")),
+            _ => panic!("it said {line:?}"),
+        };
+        (Address::new(address), http.map(str::to_owned))
     }
 
     /// Whether it has said that it is ready; waits until it has ended.

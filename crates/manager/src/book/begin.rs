@@ -1,5 +1,7 @@
 //! Commands: which are refused at once, and the first step of the others.
 
+use std::collections::BTreeMap;
+
 use chordata_rpc::manager::{Command, PeerState, Report};
 use chordata_rpc::service::ClusterId;
 
@@ -42,8 +44,7 @@ impl Book {
             return self.look_at_doubtful();
         }
         self.work = Some(Work::Settle);
-        let names = self.owed.iter().cloned().collect();
-        Some(Step::Do(Effect::Release { names, others: self.members() }))
+        Some(Step::Do(Effect::Release { from: self.owed.clone(), others: self.members() }))
     }
 
     fn register(&mut self, name: String, peer: Peer, by_itself: bool) -> Step {
@@ -111,13 +112,13 @@ impl Book {
         if let Err(no) = self.free(&leader) {
             return no;
         }
-        if self.owed.contains(&leader) {
+        if self.owed.contains_key(&leader) {
             return refused(still_owed(&leader));
         }
         let free: Vec<(String, _)> = self
             .peers
             .iter()
-            .filter(|(name, _)| !self.owed.contains(*name))
+            .filter(|(name, _)| !self.owed.contains_key(*name))
             .map(|(name, peer)| (name.clone(), peer.address()))
             .collect();
         if free.len() < size {
@@ -178,7 +179,7 @@ impl Book {
         if let Err(no) = self.free(&name) {
             return no;
         }
-        if self.owed.contains(&name) {
+        if self.owed.contains_key(&name) {
             return refused(still_owed(&name));
         }
         let Some(effect) = self.entry(&name) else { return refused(NO_DHT) };
@@ -195,9 +196,8 @@ impl Book {
     }
 
     fn tear_down(&mut self, name: &str) -> Step {
-        if self.dht.is_none() {
-            return refused(NO_DHT);
-        }
+        let Some(dht) = &self.dht else { return refused(NO_DHT) };
+        let cluster = dht.cluster;
         match (self.peers.get(name), self.leader()) {
             (None, _) => return unknown(name),
             (Some(peer), _) if peer.state == PeerState::Leader => {}
@@ -207,7 +207,7 @@ impl Book {
             }
         }
         self.work = Some(Work::TearDown);
-        Step::Do(Effect::Release { names: self.members(), others: Vec::new() })
+        Step::Do(Effect::Release { from: each_from(cluster, self.members()), others: Vec::new() })
     }
 
     /// A free peer.
@@ -218,6 +218,14 @@ impl Book {
             Some(peer) => Err(refused(format!("{name} is {}, not Free", peer.state))),
         }
     }
+}
+
+/// All of these, from one cluster.
+pub(super) fn each_from(
+    cluster: ClusterId,
+    names: impl IntoIterator<Item = String>,
+) -> BTreeMap<String, ClusterId> {
+    names.into_iter().map(|name| (name, cluster)).collect()
 }
 
 /// Why nothing can be done with a ring.

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chordata_rpc::manager::{PeerRecords, PeerState, Refused, Report};
+use chordata_rpc::service::ClusterId;
 
+use super::begin::each_from;
 use super::{Book, Counts, Dht, Effect, Event, Peer, Seen, SetUp, Step, Work, refused};
 
 /// What a setup is taken back for that a killed manager left.
@@ -22,8 +24,8 @@ impl Book {
             (Work::SetUp(setup), Event::Entered(entered)) => self.entered(setup, entered),
             (Work::SetUp(setup), Event::Loaded(loaded)) => self.loaded(setup, loaded),
             (Work::SetUp(setup), Event::Counted(counted)) => self.counted(setup, counted),
-            (Work::Undo { names, reason }, Event::Released(released)) => {
-                self.owe(&names, &released);
+            (Work::Undo { names, cluster, reason }, Event::Released(released)) => {
+                self.owe(&names, cluster, &released);
                 Step::Done(Err(Refused(reason)))
             }
             (Work::Query { .. }, Event::Answered(answer, event)) => Step::Done(match answer {
@@ -38,11 +40,14 @@ impl Book {
                     self.set(&name, PeerState::InDHT);
                     Step::Done(Ok(Report::Joined { name }))
                 }
-                Err(reason) => self.undo(vec![name], reason),
+                Err(reason) => {
+                    let cluster = self.dht.as_ref().expect("a peer joins a ring that there is").cluster;
+                    self.undo(vec![name], cluster, reason)
+                }
             },
             (Work::TearDown, Event::Released(released)) => self.torn_down(&released),
             (Work::Settle, Event::Released(released)) => {
-                self.owed.retain(|name| !released.contains(name));
+                self.owed.retain(|name, _| !released.contains(name));
                 self.look_at_doubtful().unwrap_or_else(|| Step::Done(Ok(self.list())))
             }
             (Work::Settle, Event::Seen(seen)) => {
@@ -65,14 +70,21 @@ impl Book {
                 self.work = None;
                 return None;
             }
-            Work::SetUp(setup) => return Some(self.undo(setup.chosen, KILLED.to_owned())),
-            Work::Undo { names, .. } => Effect::Release { names, others: self.members() },
+            Work::SetUp(setup) => {
+                return Some(self.undo(setup.chosen, setup.cluster, KILLED.to_owned()));
+            }
+            Work::Undo { names, cluster, .. } => {
+                Effect::Release { from: each_from(cluster, names), others: self.members() }
+            }
             Work::Leave { name, .. } => {
                 let cluster = self.dht.as_ref().expect("a peer leaves a ring that there is").cluster;
                 Effect::Leave { name, cluster }
             }
             Work::Join { name } => self.entry(&name).expect("a peer joins a ring that there is"),
-            Work::TearDown => Effect::Release { names: self.members(), others: Vec::new() },
+            Work::TearDown => {
+                let cluster = self.dht.as_ref().expect("a ring that there is is taken down").cluster;
+                Effect::Release { from: each_from(cluster, self.members()), others: Vec::new() }
+            }
         };
         Some(Step::Do(effect))
     }
@@ -167,7 +179,7 @@ impl Book {
                 setup.entered += 1;
                 self.next_enters(setup)
             }
-            Err(reason) => self.undo(setup.chosen, reason),
+            Err(reason) => self.undo(setup.chosen, setup.cluster, reason),
         }
     }
 
@@ -179,20 +191,20 @@ impl Book {
                 self.work = Some(Work::SetUp(setup));
                 Step::Do(Effect::Count(names))
             }
-            Err(reason) => self.undo(setup.chosen, reason),
+            Err(reason) => self.undo(setup.chosen, setup.cluster, reason),
         }
     }
 
     fn counted(&mut self, setup: SetUp, counted: Result<Vec<(String, Counts)>, String>) -> Step {
         let mut counts = match counted {
             Ok(counts) => counts,
-            Err(reason) => return self.undo(setup.chosen, reason),
+            Err(reason) => return self.undo(setup.chosen, setup.cluster, reason),
         };
         let (records, counted) =
             (setup.records.unwrap_or(0), counts.iter().map(|(_, (own, _))| own).sum::<u64>());
         if records != counted {
             let reason = format!("{records} records were loaded, and {counted} are there");
-            return self.undo(setup.chosen, reason);
+            return self.undo(setup.chosen, setup.cluster, reason);
         }
         if let Some(place) = counts.iter().position(|(name, _)| *name == setup.leader) {
             counts.rotate_left(place);
@@ -209,15 +221,16 @@ impl Book {
         Step::Done(Ok(Report::SetUp { year: setup.year, records, peers: peers.collect() }))
     }
 
-    /// Releases these, and then refuses for that reason.
-    fn undo(&mut self, names: Vec<String>, reason: String) -> Step {
-        self.work = Some(Work::Undo { names: names.clone(), reason });
-        Step::Do(Effect::Release { names, others: self.members() })
+    /// Releases these from that cluster, and then refuses for that reason.
+    fn undo(&mut self, names: Vec<String>, cluster: ClusterId, reason: String) -> Step {
+        self.work = Some(Work::Undo { names: names.clone(), cluster, reason });
+        Step::Do(Effect::Release { from: each_from(cluster, names), others: self.members() })
     }
 
     /// Those of these peers that were not released are owed it.
-    fn owe(&mut self, names: &[String], released: &BTreeSet<String>) {
-        self.owed.extend(names.iter().filter(|name| !released.contains(*name)).cloned());
+    fn owe(&mut self, names: &[String], cluster: ClusterId, released: &BTreeSet<String>) {
+        let silent = names.iter().filter(|name| !released.contains(*name));
+        self.owed.extend(silent.map(|name| (name.clone(), cluster)));
     }
 
     fn heir(&mut self, name: String, heir: Result<String, String>) -> Step {
@@ -276,12 +289,10 @@ impl Book {
                 Ok(seen) if seen.cluster.is_some() && seen.cluster == ring => {
                     self.doubtful.remove(&name);
                 }
-                Ok(seen) => {
+                Ok(_) => {
                     let heir = self.doubtful.get(&name).cloned().flatten();
+                    // If it is in another ring by now, that is nobody's business here.
                     self.gone(&name, heir);
-                    if seen.cluster.is_some() {
-                        self.owed.insert(name);
-                    }
                 }
                 Err(_) => {}
             }
@@ -293,9 +304,10 @@ impl Book {
         for name in &members {
             self.set(name, PeerState::Free);
         }
-        self.dht = None;
+        if let Some(dht) = self.dht.take() {
+            self.owe(&members, dht.cluster, released);
+        }
         self.doubtful.clear();
-        self.owe(&members, released);
         let (released, silent) = members.into_iter().partition(|name| released.contains(name));
         Step::Done(Ok(Report::TornDown { released, silent }))
     }

@@ -2,8 +2,9 @@
 
 use chordata_manager::book::Effect;
 use chordata_rpc::manager::{Command, PeerState, Report};
+use chordata_rpc::service::ClusterId;
 
-use crate::world::{Fate, RECORDS, World};
+use crate::world::{Fate, RECORDS, Server, World};
 
 const NAMES: [&str; 5] = ["alice", "bob", "carol", "dave", "eve"];
 
@@ -160,7 +161,7 @@ fn who_is_dead_at_a_teardown_is_released_when_it_is_back() {
     world.agrees();
     refuses(&mut world, setup("bob", 3), "still to be released");
     world.settle();
-    assert!(world.book.owed.contains("bob"), "it does not answer yet");
+    assert!(world.book.owed.contains_key("bob"), "it does not answer yet");
     // The others can be used meanwhile.
     world.works(setup("alice", 4)).unwrap();
     refuses(&mut world, join("bob"), "still to be released");
@@ -187,6 +188,43 @@ fn a_peer_that_left_and_died_before_the_manager_knew_is_free_when_it_is_back() {
     assert!(world.book.doubtful.is_empty());
     assert_eq!(world.book.members(), ["carol", "dave", "eve"]);
     world.agrees();
+}
+
+#[test]
+fn a_server_that_somebody_else_put_into_a_ring_keeps_its_place_there() {
+    let elsewhere = Some(ClusterId([9; 16]));
+    // It is still to be released from a ring that is gone, and comes back in another one.
+    let mut world = World::of(&NAMES, 1);
+    world.works(setup("alice", 4)).unwrap();
+    let absent = world.book.members().into_iter().find(|name| name != "alice").unwrap();
+    let free = NAMES.iter().find(|name| !world.book.members().contains(&(**name).to_owned())).unwrap();
+    world.servers.get_mut(&absent).unwrap().dead = true;
+    world.works(teardown("alice")).unwrap();
+    assert_eq!(world.book.owed.keys().collect::<Vec<_>>(), [&absent]);
+    world.servers.insert(absent.clone(), Server { dead: false, seat: elsewhere });
+    world.settle();
+    assert_eq!(world.servers[&absent].seat, elsewhere, "it was not meant");
+    assert!(world.book.owed.is_empty(), "it owes nothing to the ring that is gone");
+
+    // It cannot join, nor is it released because it could not.
+    world.servers.get_mut(*free).unwrap().seat = elsewhere;
+    let others: Vec<&str> = NAMES.into_iter().filter(|name| *name != absent && name != free).collect();
+    world.works(setup(others[0], 3)).unwrap();
+    assert!(world.works(join(free)).is_err());
+    assert_eq!(world.servers[*free].seat, elsewhere);
+    assert!(world.book.owed.is_empty());
+
+    // One that may have left, and is elsewhere by now, is free.
+    world.servers.get_mut(*free).unwrap().seat = None;
+    world.works(join(free)).unwrap();
+    let gone = others[1];
+    world.servers.get_mut(gone).unwrap().dead = true;
+    assert!(world.works(leave(gone)).is_err());
+    world.servers.insert(gone.to_owned(), Server { dead: false, seat: elsewhere });
+    world.settle();
+    world.settle();
+    assert_eq!(world.book.peers[gone].state, PeerState::Free);
+    assert_eq!(world.servers[gone].seat, elsewhere);
 }
 
 #[test]

@@ -170,10 +170,11 @@ impl World {
             }
             Effect::Enter { name, cluster, .. } => {
                 let server = self.servers.get_mut(&name).unwrap();
-                if done && !server.dead {
+                let is_free = server.seat.is_none_or(|seat| seat == cluster);
+                if done && !server.dead && is_free {
                     server.seat = Some(cluster);
                 }
-                Event::Entered(if works && !server.dead { Ok(()) } else { Err(failed()) })
+                Event::Entered(if works && !server.dead && is_free { Ok(()) } else { Err(failed()) })
             }
             Effect::Load { .. } => Event::Loaded(if works { Ok(RECORDS) } else { Err(failed()) }),
             Effect::Count(names) => {
@@ -200,13 +201,13 @@ impl World {
                 }
                 Event::Left(if works && !server.dead { Ok(()) } else { Err(failed()) })
             }
-            Effect::Release { names, .. } => {
+            Effect::Release { from, .. } => {
                 let mut released = BTreeSet::new();
-                for name in names {
+                for (name, cluster) in from {
                     let Some(server) = self.servers.get_mut(&name).filter(|server| !server.dead) else {
                         continue;
                     };
-                    if done {
+                    if done && server.seat == Some(cluster) {
                         server.seat = None;
                     }
                     if works {
@@ -223,7 +224,7 @@ impl World {
         assert_eq!(self.book.problems(), Vec::<String>::new());
         for (name, peer) in &self.book.peers {
             let server = &self.servers[name];
-            if server.dead || self.book.owed.contains(name) || self.book.doubtful.contains_key(name) {
+            if server.dead || self.book.owed.contains_key(name) || self.book.doubtful.contains_key(name) {
                 continue;
             }
             let seat = match peer.state {
