@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 use super::answer::{deleted, json, of_kind, written};
 use super::bytes::{spell, split};
 use super::front::{Front, Serving, Shared, has_segments};
-use super::problem::Problem;
+use super::problem::{Code, Problem};
 use super::request::{self, Parameters, segment};
 use chordata_rpc::service::Error;
 use chordata_rpc::standby::JoinWish;

@@ -133,7 +133,7 @@ async fn a_removal_of_unknown_outcome_is_looked_into() {
         put(&files, "x", &content(9, 3 * CHUNK)).await.unwrap();
         fake.next_swap_is_unknown(done);
         let removed = files.remove(&name("x"), Condition::None).await.unwrap();
-        assert_eq!(removed.hash, Hash::of(&content(9, 3 * CHUNK)));
+        assert_eq!(removed.info.hash, Hash::of(&content(9, 3 * CHUNK)));
         assert_eq!(fake.keys(), Vec::<String>::new());
     }
 }

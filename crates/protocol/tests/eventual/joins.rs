@@ -49,6 +49,8 @@ proptest! {
 
     #[test]
     fn replicas_whose_clocks_differ_come_to_the_same(a in stamped(), b in stamped(), one in 0..4u64, other in 0..4u64) {
+        // No version is given twice: under one there is one content.
+        let b = if a.version == b.version { a.clone() } else { b };
         // One of them may have made tombstones of what the other still has as values.
         let (one, other) = (Moment::from_millis(one), Moment::from_millis(other));
         let last = one.max(other);
