@@ -38,7 +38,7 @@ pub enum Ending {
     /// Another node has the same store: its data directory was copied.
     Double(Peer),
     /// Another node has its place: two sides of a split ring have granted it. To be started again, with
-    /// [`Resolved::displaced`].
+    /// [`Resolved::displaced`](crate::settings::Resolved::displaced).
     Displaced,
     /// The cluster does not count it as a member any more, and nobody is waiting for it to leave: it was told to depart
     /// and was away when it was done, or the cluster was rebuilt without it.
