@@ -10,7 +10,7 @@
 //! - *Who is not sure to have been alone looks before it commits*: all pieces must be at all replicas that answer. Sure is who
 //!   began the upload and is still written in as the one that is at it. Who has taken it over never is.
 //! - *Who is not sure to be alone removes nothing* when it gives up. What is left goes by its age: an upload must be
-//!   committed within [`UPLOAD_LIFE`](crate::UPLOAD_LIFE).
+//!   committed within [`UPLOAD_LIFE`].
 //! - Who commits takes the note away, so that the other one looks.
 //! - Who replaces or removes a file looks whether it is there once more before its chunks go.
 //!
