@@ -104,7 +104,7 @@ async fn run(mut settings: crate::settings::Resolved, until_stdin_closes: bool) 
         Ok(opened) => opened,
         Err(problem) => return not_started(&problem),
     };
-    let http = match wanted {
+    let mut http = match wanted {
         None => None,
         Some(wanted) => match crate::http::start(wanted, seat.clone()).await {
             Ok(http) => {
@@ -118,7 +118,16 @@ async fn run(mut settings: crate::settings::Resolved, until_stdin_closes: bool) 
             }
         },
     };
-    let over = occupant.run(told, announce).await;
+    let over = {
+        // HTTP first: what is under way there still has its node.
+        let told = async {
+            told.await;
+            if let Some(http) = http.take() {
+                http.stop().await;
+            }
+        };
+        occupant.run(told, announce).await
+    };
     if let Some(http) = http {
         http.stop().await;
     }

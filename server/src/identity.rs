@@ -242,6 +242,18 @@ impl DataDirectory {
         self.directory("raft")
     }
 
+    /// Removes the group's state.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn forget_group(&self) -> Result<(), DataError> {
+        let path = self.path.join("raft");
+        match std::fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(DataError::Io(path, error)),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
     fn directory(&self, name: &str) -> Result<PathBuf, DataError> {
         let path = self.path.join(name);
         std::fs::create_dir_all(&path).map_err(|error| DataError::Io(path.clone(), error))?;

@@ -117,8 +117,8 @@ impl Client {
         outcomes
     }
 
-    /// Takes note of versions, for what this client writes later.
-    fn saw_all(&self, versions: impl Iterator<Item = Option<Version>>) {
+    /// Takes note of versions that were seen: in eventual mode what this client writes later is newer.
+    pub fn saw_all(&self, versions: impl Iterator<Item = Option<Version>>) {
         if let Some(spread) = &self.shared.spread {
             spread.saw(versions.max().flatten());
         }

@@ -88,6 +88,8 @@ impl Cluster {
             match answer {
                 Ok(found) => {
                     answered = true;
+                    // Whatever takes its place has to be newer.
+                    self.client.saw_all(std::iter::once(found.as_ref().map(|(_, version)| *version)));
                     newest = match (newest, found) {
                         (Some(one), Some(other)) => Some(if one.1 < other.1 { other } else { one }),
                         (one, other) => one.or(other),
@@ -108,6 +110,7 @@ impl Cluster {
         F: Future<Output = Result<T, ClientFailure>>,
     {
         let deadline = Instant::now() + self.patience;
+        let mut unsure: Option<ClientFailure> = None;
         loop {
             match attempt(self.client.clone()).await {
                 Ok(done) => return Ok(done),
@@ -118,9 +121,11 @@ impl Cluster {
                     | ClientFailure::TooOld(_)),
                 ) if Instant::now() < deadline => {
                     tracing::debug!(%failure, "tried again");
+                    unsure = unsure.or_else(|| Some(failure).filter(|failure| !failure.is_certain()));
                     tokio::time::sleep(PAUSE).await;
                 }
-                Err(failure) => return Err(failure.into()),
+                // What an earlier attempt may have done is as uncertain as before.
+                Err(failure) => return Err(unsure.unwrap_or(failure).into()),
             }
         }
     }

@@ -96,7 +96,7 @@ impl Files {
     }
 
     /// Eventual mode: the same for a file that had this version and was replaced or removed, unless another client that went
-    /// on with the same upload has put it there once more. (A replica that has not heard of the removal is no sign of that.)
+    /// on with the same upload has put it there once more. Nor where no replica shows what came in its place.
     pub(crate) async fn clear_unless_back(
         &self,
         name: &FileName,
@@ -104,8 +104,12 @@ impl Files {
         seen: Option<Version>,
     ) -> Result<(), Failure> {
         let (now, version) = self.entry(name, Surety::Newest).await?;
-        if version > seen && now.file.is_some_and(|now| now.upload == file.upload) {
-            return Ok(());
+        if now.file.is_some_and(|now| now.upload == file.upload) {
+            if version > seen {
+                return Ok(());
+            }
+            let reason = "the replicas that answer still have the entry that was there before";
+            return Err(ClientFailure::Unknown(reason.to_owned()).into());
         }
         self.clear(name, Some(file), BTreeSet::new(), file.upload).await
     }

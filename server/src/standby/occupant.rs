@@ -237,7 +237,7 @@ impl Occupant {
     async fn enter(&mut self, entry: &Entry) -> Result<Started, StartError> {
         let target = entry.way.cluster(&entry.settings);
         self.seat.stands(true, target);
-        let foreign = self.kept().ok().flatten().filter(|kept| Some(kept.cluster.cluster) != target);
+        let before = self.kept();
         let (cancel, mut cancelled) = watch::channel(false);
         let (ground, settings, way) = (self.ground.clone(), entry.settings.clone(), entry.way.clone());
         let (seat, after) = (self.seat.clone(), entry.after);
@@ -274,8 +274,13 @@ impl Occupant {
             started.end().await;
         }
         // What it had of another ring is still there, unless it got as far as to have a place in this one.
-        let is_foreign = foreign.is_some_and(|foreign| self.store() == Some(foreign.store));
-        let erased = if is_foreign { Ok(()) } else { self.erase() };
+        // What cannot be read may be of another ring as well.
+        let erased = before.and_then(|before| {
+            let foreign = before.filter(|kept| Some(kept.cluster.cluster) != target);
+            let is_there =
+                self.kept()?.is_some_and(|kept| foreign.is_some_and(|foreign| kept.store == foreign.store));
+            if is_there { Ok(()) } else { self.erase() }
+        });
         self.stands_by();
         for answer in released {
             let _ = answer.send(erased.clone());
@@ -321,7 +326,9 @@ impl Occupant {
                 let reason = format!("{problem}; it has a place in the ring, and goes on trying");
                 entry.tell(Err(Error::Unavailable(reason)));
                 let settings = Resolved { displaced: false, ..entry.settings };
-                let way = Way::Back { identity, alone: false };
+                // All of its ring may wait for somebody to go on: whoever may do so alone still may.
+                let alone = !is_new && matches!(entry.way, Way::Back { alone: true, .. });
+                let way = Way::Back { identity, alone };
                 return Next::Ring(Box::new(Entry { after: PAUSE, ..Entry::new(settings, way) }));
             }
             _ => {
@@ -373,7 +380,15 @@ impl Occupant {
         if ending == Ending::Displaced {
             info!("another node has the place {:?}: asking for a new one", me.id);
             started.end().await;
-            let kept = self.ground.identity().map_err(|problem| Over::NotStarted(problem.into()))?;
+            let kept = match self.ground.identity() {
+                Ok(kept) => kept,
+                Err(problem) if settings.standby => {
+                    error!("{problem}. On standby");
+                    self.seat.tell(&problem.to_string());
+                    return Ok(Next::Standby);
+                }
+                Err(problem) => return Err(Over::NotStarted(problem.into())),
+            };
             let (settings, way) = wish::elsewhere(settings, kept, last);
             return Ok(Next::Ring(Box::new(Entry::new(settings, way))));
         }

@@ -138,6 +138,9 @@ impl Starting {
             // It has a place in another ring now: what it had in the last one goes.
             self.ground.forget()?;
         }
+        if !self.returning {
+            self.ground.forget_unused_group()?;
+        }
         let ring_settings = RingSettings {
             space,
             // In eventual mode nothing rests on who owns a range: it only says whom to ask first.
@@ -147,6 +150,7 @@ impl Starting {
         };
         let me = Peer::new(place.id, self.me.clone());
         let seed = u64::try_from(random_bits()? & u128::from(u64::MAX)).unwrap_or(0);
+        let known: Vec<Peer> = BTreeSet::from_iter(known.into_iter().chain(neighbours)).into_iter().collect();
         let ring = Ring::new(ring_settings, me, seed, &known);
         let (mut engine, on_disk) = self.engine(&place.cluster)?;
         let founds = place.predecessor.is_none() && !self.returning;
@@ -168,7 +172,7 @@ impl Starting {
             cluster: place.cluster.clone(),
             admitted: place.view,
         };
-        if let Err(error) = self.keep(&node, on_disk, &identity, known.iter().chain(&neighbours)) {
+        if let Err(error) = self.keep(&node, on_disk, &identity, known.iter()) {
             let group = node.own_group();
             node.stop();
             end(&node, group).await;

@@ -60,6 +60,17 @@ impl Ground {
         self.data.as_ref().map_or(Ok(()), DataDirectory::forget)
     }
 
+    /// Removes the state of a group that nobody belongs to: a start that was broken off before it had an identity has left it.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub(super) fn forget_unused_group(&self) -> Result<(), DataError> {
+        let Some(data) = self.data.as_ref().filter(|data| matches!(data.identity(), Ok(None))) else {
+            return Ok(());
+        };
+        data.forget_group()
+    }
+
     pub(crate) fn keeps_data(&self) -> bool {
         self.data.is_some()
     }

@@ -70,10 +70,12 @@ impl Way {
     }
 
     /// Finds out which of two ways it is.
-    async fn resolve(self, ground: &Ground, settings: &Resolved) -> Result<Way, StartError> {
+    async fn resolve(self, ground: &Ground, settings: &mut Resolved) -> Result<Way, StartError> {
         let Way::Either(identity, contacts) = self else { return Ok(self) };
         let pool = Pool::new(ground.net.clone(), Credentials::default(), pool_settings(settings));
         let cluster = admission::cluster_of(&pool, &contacts, settings.join_timeout).await?;
+        // From now on it is that one, whoever else answers.
+        settings.cluster = Some(cluster);
         let is_back = cluster == identity.cluster.cluster;
         Ok(if is_back { Way::Back { identity, alone: false } } else { Way::Ask(contacts) })
     }
@@ -127,13 +129,13 @@ pub async fn start(settings: Resolved, net: Arc<dyn Net>) -> Result<Started, Sta
 /// When its data directory cannot be used, or no ring takes it.
 pub(crate) async fn begin(
     ground: &Arc<Ground>,
-    settings: Resolved,
+    mut settings: Resolved,
     way: Way,
     seat: Option<Seat>,
     mut cancelled: watch::Receiver<bool>,
 ) -> Result<Started, StartError> {
     let placing = async {
-        let way = way.resolve(ground, &settings).await?;
+        let way = way.resolve(ground, &mut settings).await?;
         if let Way::Back { identity, .. } = &way {
             agrees(identity, &settings)?;
         }

@@ -240,6 +240,10 @@ fn forget(data: &DataDirectory) {
 
 fn save_known(data: &DataDirectory, node: &Node) {
     let peers: Vec<Peer> = node.inspect(|ring, _| ring.known().peers().collect());
+    if peers.is_empty() {
+        // Also whoever has not reached anybody yet: it would go on alone next time, beside those whom it should look for.
+        return;
+    }
     if let Err(error) = data.save_known(&peers) {
         warn!(%error, "known addresses are not saved");
     }

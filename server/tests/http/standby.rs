@@ -18,9 +18,14 @@ struct Spare {
 
 impl Spare {
     fn start(more: &[&str]) -> Spare {
+        Spare::patient("40", more)
+    }
+
+    /// Gives up joining after so many seconds.
+    fn patient(seconds: &str, more: &[&str]) -> Spare {
         let home = tempfile::tempdir().unwrap();
         let port = free_port().to_string();
-        let fixed = ["--standby", "--data", "data", "--join-timeout", "1", "--port", &port];
+        let fixed = ["--standby", "--data", "data", "--join-timeout", seconds, "--port", &port];
         let arguments = fixed.iter().chain(&CHAINS).chain(more).map(|text| (*text).to_owned());
         let process = Process::start(home.path(), &Vec::from_iter(arguments), &[]);
         let (address, http) = process.on_standby_with_http();
@@ -110,7 +115,7 @@ async fn what_join_cannot_do_is_refused_with_the_reason() {
         says(&refused, 409, "refused");
         assert!(refused.json()["message"].as_str().unwrap().contains(&here), "{refused:?}");
 
-        let spare = Spare::start(&[]);
+        let spare = Spare::patient("5", &[]);
         says(&spare.join(&[&dead_address()]).await, 503, "unavailable");
         says(&spare.web.send("POST", "/join", &[], "{").await, 400, "bad_request");
         says(&spare.web.send("POST", "/join", &[], r#"{"contacts":["h:0"]}"#).await, 400, "bad_request");

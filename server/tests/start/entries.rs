@@ -195,7 +195,7 @@ async fn whoever_was_admitted_and_did_not_get_in_keeps_its_store_and_comes_back_
                 port: Some(free_port()),
                 data: Some(data.clone()),
                 standby: Some(true),
-                join_timeout: Some(1.0),
+                join_timeout: Some(5.0),
                 stabilize_ms: Some(100),
                 ..Settings::default()
             };
@@ -213,6 +213,8 @@ async fn whoever_was_admitted_and_did_not_get_in_keeps_its_store_and_comes_back_
                 let store = store_in(&data).expect("chains may count on what it has");
                 let said = seat.standing();
                 assert!(said.entering && said.belongs_to == Some(CLUSTER), "{said:?}");
+                let known = std::fs::read_to_string(data.join("known.toml")).unwrap();
+                assert!(known.contains(first.address.as_str()), "where to return to after a crash: {known}");
 
                 net.left.store(usize::MAX, Ordering::Release);
                 eventually("it is in the ring", WHOLE_WITHIN, async || {
@@ -296,12 +298,16 @@ async fn a_start_that_fails_leaves_nothing_running() {
             durability: Some(DurabilitySetting::Sync),
             ..Settings::default()
         };
-        let failed = start(settings.resolve().unwrap(), Arc::new(TcpNet)).await;
+        let failed = start(settings.clone().resolve().unwrap(), Arc::new(TcpNet)).await;
         // Looked at before anything else of this process gets its turn.
         let group = std::fs::File::open(data.join("raft/raft.redb")).unwrap();
         assert!(group.try_lock().is_ok(), "its group goes on");
         drop(group);
         assert!(matches!(failed.map(|_| ()), Err(StartError::Data(_))));
+        // The group that nobody belongs to is in nobody's way.
+        std::fs::remove_dir(data.join("identity.toml.new")).unwrap();
+        let started = start(settings.resolve().unwrap(), Arc::new(TcpNet)).await;
+        started.map_err(|error| error.to_string()).unwrap().stop().await;
     })
     .await;
 }

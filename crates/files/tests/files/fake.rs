@@ -127,6 +127,13 @@ impl Fake {
         self.inner.lock().unknown = Some(done);
     }
 
+    /// Waits until the nodes have carried out what was sent to them, also by those who do not wait for it any more.
+    pub(crate) async fn settled(&self) {
+        while self.in_flight.load(Ordering::Relaxed) > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Whether changes of entries were done is not said any more.
     pub(crate) fn entries_say_nothing(&self, mute: bool) {
         self.inner.lock().mute = mute;
@@ -195,18 +202,23 @@ impl Store for Fake {
             let at_the_node = tokio::spawn(async move {
                 tokio::task::yield_now().await;
                 mine.open.subscribe().wait_for(|open| *open).await.unwrap();
-                mine.in_flight.fetch_sub(1, Ordering::Relaxed);
-                {
+                let allowed = {
                     let mut inner = mine.inner.lock();
                     inner.writes += 1;
                     match &mut inner.writes_allowed {
-                        Some(0) => return Err(unavailable()),
-                        Some(left) => *left -= 1,
-                        None => {}
+                        Some(0) => false,
+                        Some(left) => {
+                            *left -= 1;
+                            true
+                        }
+                        None => true,
                     }
+                };
+                if allowed {
+                    mine.set(&key, Some(value));
                 }
-                mine.set(&key, Some(value));
-                mine.said(&key)
+                mine.in_flight.fetch_sub(1, Ordering::Relaxed);
+                if allowed { mine.said(&key) } else { Err(unavailable()) }
             });
             at_the_node.await.unwrap()
         }

@@ -27,6 +27,7 @@ async fn an_upload_that_was_cut_off_goes_on_and_sends_only_what_is_missing() {
         let (_home, path) = source(&all);
         fake.allow_writes(Some(12));
         assert!(matches!(put_file(&files, &path).await, Err(Failure::Cluster(_))));
+        fake.settled().await;
         assert_eq!(get(&files, "x").await, Err(Failure::NotFound(name("x"))));
         let there = fake.chunk_keys().len();
         assert!((8..=12).contains(&there), "{there}");
@@ -47,6 +48,7 @@ async fn a_source_that_is_another_one_begins_anew_and_what_was_given_up_goes() {
     let (_home, path) = source(&content(1, 20 * CHUNK));
     fake.allow_writes(Some(7));
     put_file(&files, &path).await.unwrap_err();
+    fake.settled().await;
     fake.allow_writes(None);
     std::fs::write(&path, content(2, 20 * CHUNK)).unwrap();
     let put = put_file(&files, &path).await.unwrap();
@@ -62,6 +64,7 @@ async fn a_chunk_that_is_not_at_every_replica_is_sent_again() {
     let (_home, path) = source(&content(1, 10 * CHUNK));
     fake.allow_writes(Some(6));
     put_file(&files, &path).await.unwrap_err();
+    fake.settled().await;
     fake.allow_writes(None);
     let there = fake.chunk_keys();
     fake.lie(&Fake::places()[2], &there[0], None);
