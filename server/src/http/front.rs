@@ -99,13 +99,8 @@ impl Front {
     pub(crate) async fn follow(&self) {
         let mut nodes = self.seat.subscribe();
         loop {
-            let node = nodes.borrow_and_update().clone();
-            let serving = node.map(Serving::new).transpose();
-            let serving = serving.unwrap_or_else(|failure| {
-                warn!("HTTP cannot serve this node: {failure}");
-                None
-            });
-            *self.serving.write() = serving.map(Arc::new);
+            nodes.mark_unchanged();
+            self.take_over();
             if nodes.changed().await.is_err() {
                 *self.serving.write() = None;
                 return;
@@ -113,17 +108,36 @@ impl Front {
         }
     }
 
+    fn take_over(&self) -> Option<Arc<Serving>> {
+        // Under the lock: what is looked at here is never older than what is there already.
+        let mut serving = self.serving.write();
+        let found = self.seat.node().map(Serving::new).transpose();
+        *serving = found
+            .unwrap_or_else(|failure| {
+                warn!("HTTP cannot serve this node: {failure}");
+                None
+            })
+            .map(Arc::new);
+        serving.clone()
+    }
+
+    /// Who comes as soon as the node is ready finds it, whether or not this front has heard of it.
+    fn current(&self) -> Option<Arc<Serving>> {
+        let known = self.serving.read().clone();
+        known.or_else(|| self.seat.node().and_then(|_| self.take_over()))
+    }
+
     /// The node and the client.
     ///
     /// # Errors
     /// When there is no node in a ring.
     pub(crate) fn serving(&self) -> Result<Arc<Serving>, Problem> {
-        self.serving.read().clone().ok_or_else(Problem::not_in_ring)
+        self.current().ok_or_else(Problem::not_in_ring)
     }
 
     /// How the node is, if there is one.
     pub(crate) fn status(&self) -> Option<Status> {
-        self.serving.read().clone().map(|serving| serving.node.status_now())
+        self.current().map(|serving| serving.node.status_now())
     }
 
     /// Counts the way of an answer, and takes its result.

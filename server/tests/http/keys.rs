@@ -247,7 +247,8 @@ async fn the_answer_to_a_batch_is_bounded() {
         let server = Server::start(None, &SINGLE);
         let web = Web::new(server.http.as_ref().unwrap());
         for number in 0..20 {
-            assert_eq!(web.put(&format!("/v1/kv/{number}"), vec![b'v'; 1024 * 1024]).await.status, 204);
+            let reply = web.put(&format!("/v1/kv/{number}"), vec![b'v'; 1024 * 1024]).await;
+            assert_eq!(reply.status, 204, "{number}: {reply:?}");
         }
         let mut operations: Vec<Json> =
             (0..20).map(|number| json!({"op": "get", "key": number.to_string()})).collect();
